@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import json
 import signal
 import sys
 import time
@@ -18,7 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from benchmarks import _bytecode, _computer, _report, _run
+from benchmarks import _bytecode, _check, _computer, _report, _run
 from benchmarks._contestant import CONTESTANTS, DEFAULT, Contestant, load
 from benchmarks._measure import FULL, QUICK
 from benchmarks._results import Results, Round
@@ -26,35 +27,60 @@ from benchmarks._results import Results, Round
 ROUNDS = 3
 # Seconds that a run may take, if `--rounds` is not given. No round is begun that
 # would end later, and a turn that is under way is cut short.
-BUDGET = {"full": 345.0, "quick": 50.0}
+BUDGET = {"full": 480.0, "quick": 90.0}
+RESULTS = Path("benchmarks/results")
+# The last committed figures: `bench.json` of a full run.
+FIGURES = Path(__file__).with_name("figures.json")
 SHORTEST_TURN = 3.0  # seconds; if less remains, no turn is begun
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; return its exit status."""
     options = parse(arguments)
+    before = load_results(options.check) if options.check else None
+    results, status = load_results(options.results) if options.results else None, 0
+    kind = results.about["kind"] if results else "quick" if options.quick else "full"
+    if before and kind != before.about["kind"]:
+        say(f"a {kind} run can't be compared with a {before.about['kind']} one\n")
+        return 2
+    if not results:
+        results, status = measure(options, kind=kind)
+    if results.is_empty():
+        return status or 1
+    print(_report.table(results))
+    if options.out:
+        for path in _report.write(results, options.out):
+            say(f"wrote {path}\n")
+    if before and not status:
+        changes = _check.compare(results, before)
+        print(f"\n{_check.report(changes, before)}")
+        status = int(not changes or any(change.is_worse for change in changes))
+    return status
+
+
+def measure(options: argparse.Namespace, *, kind: str) -> tuple[Results, int]:
+    """Run the contestants; return what they did, and an exit status."""
     signal.signal(signal.SIGTERM, interrupt)
     contestants = installed(options.only)
     if not contestants:
-        return 1
-    about = describe(contestants, kind="quick" if options.quick else "full")
+        sys.exit(1)
+    about = describe(contestants, kind=kind)
     rounds: dict[str, list[Round]] = {contestant.name: [] for contestant in contestants}
     status = 0
     try:
         say("compiling bytecode, which takes a minute the first time\n")
         _bytecode.compile_all()
-        run_rounds(contestants, rounds, kind=about["kind"], count=options.rounds)
+        run_rounds(contestants, rounds, kind=kind, count=options.rounds)
     except KeyboardInterrupt:
         say("\ninterrupted; the results so far:\n")
         status = 130
-    about["rounds"] = max(len(done) for done in rounds.values())
-    results = Results(about, contestants, rounds)
-    if results.is_empty():
-        return status or 1
-    print(_report.table(results))
-    for path in _report.write(results, options.out):
-        say(f"wrote {path}\n")
-    return status
+    about["rounds"] = max(map(len, rounds.values()), default=0)
+    return Results(about, contestants, rounds), status
+
+
+def load_results(path: Path) -> Results:
+    """Read a `bench.json`."""
+    return Results.from_document(json.loads(path.read_text()))
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -68,12 +94,35 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         help=f"of {', '.join(CONTESTANTS)}; default: all but ec2, which buys instances",
     )
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", default=Path("benchmarks/results"), help="%(default)s"
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help=f"where to write the report; default: {RESULTS}, or nowhere with --results",
+    )
+    parser.add_argument(
+        "--check",
+        type=Path,
+        nargs="?",
+        const=FIGURES,
+        metavar="FILE",
+        help="say what got worse than in FILE, and exit with 1 if anything did; default: the last "
+        "committed figures",
+    )
+    parser.add_argument(
+        "--results",
+        type=Path,
+        metavar="FILE",
+        help="measure nothing: take the results of FILE, a `bench.json` of an earlier run",
     )
     options = parser.parse_args(arguments)
     options.only = [name.strip() for name in options.only.split(",") if name.strip()]
     if unknown := set(options.only) - set(CONTESTANTS):
         parser.error(f"no such contestant: {', '.join(sorted(unknown))}")
+    for path in filter(None, (options.check, options.results)):
+        if not path.is_file():
+            parser.error(f"no such file: {path}")
+    if not options.results and not options.out:
+        options.out = RESULTS
     if options.rounds is not None and options.rounds < 1:
         parser.error("--rounds must be at least 1")
     return options

@@ -18,13 +18,16 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, ClassVar
 
-# Order of the table's columns and of the turns, the fast ones first: if time runs
+# Order of the tables' rows and of the turns, the fast ones first: if time runs
 # out, a slow one is skipped. Modules are named, not imported: a driver imports
 # only its own contestant, so that no other one's imports count for its cold start.
 CONTESTANTS = {
     "baseline": "benchmarks.contestants.baseline:Baseline",
-    "bigmachine": "benchmarks.contestants.bigmachine:Bigmachine",
-    "multiprocessing": "benchmarks.contestants.multiprocessing:Multiprocessing",
+    "bigmachine-sync": "benchmarks.contestants.bigmachine:Sync",
+    "bigmachine-trio": "benchmarks.contestants.bigmachine:Trio",
+    "forkserver": "benchmarks.contestants.forkserver:Forkserver",
+    "executor": "benchmarks.contestants.executors:ProcessPool",
+    "loky": "benchmarks.contestants.executors:Loky",
     "rpyc": "benchmarks.contestants.rpyc:Rpyc",
     "grpc": "benchmarks.contestants.grpc:Grpc",
     "dask": "benchmarks.contestants.dask:Dask",
@@ -43,11 +46,9 @@ class Contestant(abc.ABC):
     distributions: ClassVar[tuple[str, ...]] = ()  # whose versions are reported
     install: ClassVar[str] = ""  # how to install it
     wire: ClassVar[str]  # how bytes travel, for the report
-    # A program that starts a machine, calls it, and prints `time.monotonic()`: the cold start
-    # of a contestant whose usual program is not the async one measured here.
-    cold_start_program: ClassVar[str] = ""
-    # A program that prints how many kB its driver needs for each of 1,000 machines.
-    driver_memory_program: ClassVar[str] = ""
+    # Programs that measure what needs a driver of its own, by name; each prints a JSON object
+    # of metrics and their values. Short runs leave them out.
+    programs: ClassVar[dict[str, str]] = {}
     is_sequential: ClassVar[bool] = False  # a connection carries one call at a time
     is_local: ClassVar[bool] = True  # its machines are processes of this computer
 
@@ -91,6 +92,10 @@ class Contestant(abc.ABC):
 
     async def sleep(self, machine: int, *, seconds: float) -> None:
         """Call a method of machine number `machine` that sleeps. Raises if the machine dies."""
+        raise NotImplementedError
+
+    async def compute(self, seconds: float) -> None:
+        """Call a method of machine 0 that computes in Python, while it answers null calls."""
         raise NotImplementedError
 
     # -- the runtime -------------------------------------------------------

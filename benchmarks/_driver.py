@@ -7,7 +7,6 @@ descriptor from libraries that print and from the machines it starts.
 
 import json
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -15,7 +14,6 @@ from collections.abc import Callable
 from benchmarks._contestant import Contestant, load
 
 CALL_SECONDS = 15.0  # of the call that is under way when the driver is killed; over every limit
-DRIVER_MEMORY_LIMIT = 30.0  # seconds
 
 
 def main(name: str, started: float, kind: str) -> None:
@@ -28,23 +26,11 @@ def main(name: str, started: float, kind: str) -> None:
         os.write(report, json.dumps({key: value}).encode() + b"\n")
 
     contestant = load(name)()
-    if contestant.cold_start_program:
-        begin = time.monotonic()
-        emit("values", {"cold_start_s": output_of(contestant.cold_start_program) - begin})
-
-    if contestant.driver_memory_program and kind == "full":  # it takes ten seconds
-        emit("begin", "driver_memory")
-        try:
-            driver_kb = output_of(contestant.driver_memory_program, timeout=DRIVER_MEMORY_LIMIT)
-            emit("values", {"driver_kb": driver_kb})
-        except subprocess.SubprocessError as exc:
-            emit("note", f"driver_memory failed: {exc}")
 
     async def session() -> None:
         async with contestant.open():
             await contestant.null()
-            if not contestant.cold_start_program:
-                emit("values", {"cold_start_s": time.monotonic() - started})
+            emit("values", {"cold_start_s": time.monotonic() - started})
             end_with_parent(parent)
             from benchmarks import _measure
 
@@ -56,14 +42,6 @@ def main(name: str, started: float, kind: str) -> None:
             await wait_for_kill(contestant, emit)
 
     contestant.run(session)
-
-
-def output_of(program: str, *, timeout: float | None = None) -> float:
-    """Run ``program`` in a new process; return the number that it prints."""
-    command = [sys.executable, "-c", program]
-    return float(
-        subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=timeout).stdout
-    )
 
 
 async def wait_for_kill(contestant: Contestant, emit: Callable[[str, object], None]) -> None:

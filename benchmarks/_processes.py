@@ -108,6 +108,12 @@ def kill_all(run_id: str, known: Iterable[Process] = ()) -> None:
         wait_gone(alive, limit=0.5)
 
 
+def remove_semaphores(pid: int) -> None:
+    """Remove the named semaphores of a driver that used loky: who would do that was killed, too."""
+    for path in Path("/dev/shm").glob(f"sem.loky-{pid}-*"):
+        path.unlink(missing_ok=True)
+
+
 def cpu_seconds(pid: int) -> float:
     """Return the processor time of all threads of a process, to the nanosecond.
 

@@ -1,28 +1,85 @@
-"""A run's results as a table for the terminal, as JSON, and as a plot."""
+"""A run's results as tables for the terminal, as JSON, and as a plot."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from benchmarks import _plot
-from benchmarks._metrics import BY_KEY, METRICS
+from benchmarks._metrics import BY_KEY
 from benchmarks._results import Results
 
-LABEL, CELL = 29, 8  # columns of the table's label and of a value: 29 + 5 + 6 × 9 + 11 = 99
+CELL = 9  # columns of a value, at least, with the space before it: 19 + 8 × 10 = 99
 BUSY_LOAD = 0.5  # processes that run or wait, per processor, before the run
 NOTE_LENGTH = 80
+
+
+class Column(NamedTuple):
+    """A metric, or its ratio to the floor, with a heading of two lines."""
+
+    key: str
+    heading: str
+    is_ratio: bool = False
+
+
+# Contestants are rows, of which there are more than fit beside each other.
+TABLES = {
+    "Null calls, one after the other": (
+        Column("null_p50_us", "median\nµs"),
+        Column("null_one_core_us", "one core\nµs"),
+        Column("null_two_cores_us", "two cores\nµs"),
+        Column("null_p50_us", "median\n× floor", is_ratio=True),
+        Column("null_one_core_us", "one core\n× floor", is_ratio=True),
+        Column("null_two_cores_us", "two cores\n× floor", is_ratio=True),
+        Column("null_p99_us", "p99\nµs"),
+        Column("null_cpu_us", "CPU\nµs"),
+    ),
+    "Many calls, and null calls meanwhile": (
+        Column("calls_per_s", "64 calls\n/s"),
+        Column("calls_in_threads_per_s", "64 `def`\n/s"),
+        Column("submits_per_s", "100,000\n/s"),
+        Column("pending_kb", "pending\nkB"),
+        Column("items_down_per_s", "items\ndown, /s"),
+        Column("items_up_per_s", "items\nup, /s"),
+        Column("loaded_p99_ms", "null p99\nloaded, ms"),
+        Column("busy_p99_ms", "null p99\nbusy, ms"),
+    ),
+    "An array of 64 MiB, and processes": (
+        Column("upload_mb_s", "up\nMB/s"),
+        Column("download_mb_s", "down\nMB/s"),
+        Column("upload_mb_s", "up\n× floor", is_ratio=True),
+        Column("download_mb_s", "down\n× floor", is_ratio=True),
+        Column("parallel_times", "parallel\n×"),
+        Column("failure_ms", "killed\nms"),
+        Column("orphans_s", "orphaned\ns"),
+    ),
+    "Starting, and memory": (
+        Column("cold_start_s", "cold\ns"),
+        Column("start_more_ms", "more\nms each"),
+        Column("import_s", "import\ns"),
+        Column("idle_mb", "idle\nMB"),
+        Column("driver_kb", "driver\nkB"),
+    ),
+}
+LEGEND = """\
+floor: a blocking ping-pong, or transfer, over `ssl` sockets, in turns with each contestant in its
+driver, and placed alike. one core, two cores: both ends pinned to one, or each end to its own;
+else the kernel places them. CPU: of both ends, per call. 64: calls in flight; `def`: of methods
+in threads; 100,000: calls pending at once, and what each takes of the driver's memory. items: of
+streams. loaded: during transfers; busy: while the machine computes in Python. parallel: two
+processes against one. killed: from a machine's end to that of its call; orphaned: from a driver's
+end to that of its machines. cold: until the first answer; more: each of {machines} more machines.
+driver: its memory for each of 1,000 machines."""
 
 
 def write(results: Results, directory: Path) -> Iterator[Path]:
     """Write every form of the report into `directory`; yield the paths."""
     directory.mkdir(parents=True, exist_ok=True)
     for name, text in (
-        ("bench.json", json.dumps(document(results), indent=1)),
+        ("bench.json", json.dumps(results.document(), indent=1)),
         ("bench.txt", table(results)),
     ):
         (directory / name).write_text(text + "\n")
@@ -33,38 +90,20 @@ def write(results: Results, directory: Path) -> Iterator[Path]:
 
 def table(results: Results) -> str:
     """Return the report as text, at most 100 columns wide."""
-    lines = [*heading(results), "", *rows(results), "", *notes(results), "", *targets(results)]
-    return "\n".join(lines)
+    lines = [*heading(results), ""]
+    for title, columns in TABLES.items():
+        if found := rows(results, columns):
+            lines += [title, *found, ""]
+    legend = LEGEND.format(machines=results.about["plan"]["machines"])
+    return "\n".join([*lines, legend, "", *notes(results), "", *targets(results)])
 
 
-def document(results: Results) -> dict[str, Any]:
-    """Return the report for `bench.json`: every round, all summaries and verdicts."""
-    return {
-        **results.about,
-        "metrics": [asdict(metric) for metric in METRICS],
-        "contestants": {
-            contestant.name: {
-                "title": contestant.title,
-                "wire": contestant.wire,
-                "summary": {
-                    metric.key: asdict(summary)
-                    for metric in METRICS
-                    if (summary := results.summary(contestant.name, metric))
-                },
-                "rounds": [asdict(round_) for round_ in results.rounds[contestant.name]],
-            }
-            for contestant in results.contestants
-        },
-        "targets": [asdict(verdict) for verdict in results.verdicts()],
-    }
-
-
-# -- parts of the table --------------------------------------------------------
+# -- parts of the report -------------------------------------------------------
 
 
 def heading(results: Results) -> list[str]:
     about = results.about
-    rounds = f"{about['rounds']} round{'s' if about['rounds'] > 1 else ''}"
+    rounds = f"medians of {about['rounds']} rounds" if about["rounds"] > 1 else "1 round"
     lines = [
         f"{about['processors']} × {about['processor']}, Linux {about['kernel']}, "
         f"Python {about['python']}",
@@ -77,24 +116,33 @@ def heading(results: Results) -> list[str]:
     return lines
 
 
-def rows(results: Results) -> list[str]:
-    widths = {c.name: max(CELL, len(c.title)) for c in results.contestants}
-    titles = "".join(f" {c.title:>{widths[c.name]}}" for c in results.contestants)
-    lines = [" " * (LABEL + 5) + titles]
-    lines.append("─" * len(lines[0]))
-    for metric in METRICS:
-        if not any(results.summary(c.name, metric) for c in results.contestants):
-            continue
-        for kind in ("median", "best") if results.about["rounds"] > 1 else ("median",):
-            label = results.title(metric) if kind == "median" else ""
-            unit = metric.unit if kind == "median" else "best"
-            cells = ""
-            for contestant in results.contestants:
-                summary = results.summary(contestant.name, metric)
-                value = metric.format(getattr(summary, kind)) if summary else "–"
-                cells += f" {value:>{widths[contestant.name]}}"
-            lines.append(f"{label:<{LABEL}}{unit:>5}{cells}".rstrip())
-    return lines
+def rows(results: Results, columns: tuple[Column, ...]) -> list[str]:
+    """Return a table: two lines of headings, and a row for each contestant that has a value."""
+    label = max(len(contestant.title) for contestant in results.contestants)
+    widths = [max(CELL, *map(len, column.heading.split("\n"))) for column in columns]
+    lines = []
+    for number in range(2):
+        headings = (column.heading.split("\n")[number] for column in columns)
+        cells = (f" {text:>{width}}" for text, width in zip(headings, widths, strict=True))
+        lines.append(" " * label + "".join(cells))
+    lines.append("─" * max(map(len, lines)))
+    values = {c: [cell(results, c.name, column) for column in columns] for c in results.contestants}
+    found = [
+        f"{contestant.title:<{label}}"
+        + "".join(f" {text:>{width}}" for text, width in zip(texts, widths, strict=True))
+        for contestant, texts in values.items()
+        if set(texts) != {"–"}
+    ]
+    return lines + found if found else []
+
+
+def cell(results: Results, contestant: str, column: Column) -> str:
+    metric = BY_KEY[column.key]
+    if column.is_ratio:
+        ratio = results.ratio(contestant, metric)
+        return f"{ratio.median:.2f}" if ratio else "–"
+    summary = results.summary(contestant, metric)
+    return metric.format(summary.median) if summary else "–"
 
 
 def notes(results: Results) -> list[str]:
@@ -112,7 +160,8 @@ def targets(results: Results) -> list[str]:
     if not verdicts:
         return ["No targets: bigmachine did not take part."]
     return ["Targets (medians of this run)"] + [
-        f"  {mark[v.is_met]:<7}{results.title(BY_KEY[v.target.metric]):<{LABEL}} {v.text}"
+        f"  {mark[v.is_met]:<7}{v.target.of.removeprefix('bigmachine-')} "
+        f"{results.title(BY_KEY[v.target.metric]):<29} {v.text}"
         for v in verdicts
     ]
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from benchmarks._contestant import Contestant
-from benchmarks._metrics import BY_KEY, METRICS, TARGETS, Metric, Target
+from benchmarks._contestant import CONTESTANTS, Contestant, load
+from benchmarks._metrics import BY_KEY, FLOOR, METRICS, TARGETS, Metric, Target
 
-OURS, BASELINE = "bigmachine", "baseline"
+OURS, BASELINE = ("bigmachine-sync", "bigmachine-trio"), "baseline"
 
 
 @dataclass(slots=True)
@@ -28,6 +28,11 @@ class Summary:
     best: float
     median: float
     samples: tuple[float, ...]
+
+    @property
+    def noise(self) -> float:
+        """How far apart the samples are."""
+        return max(self.samples) - min(self.samples)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,60 +57,102 @@ class Results:
         self.about = about
         self.contestants = contestants
         self.rounds = rounds
-        self._summaries = {
-            (contestant.name, metric.key): summary
-            for contestant in contestants
-            for metric in METRICS
-            if (summary := summarize(metric, rounds[contestant.name]))
+
+    @classmethod
+    def from_document(cls, document: dict[str, Any]) -> Results:
+        """Return the results that `document` describes, of contestants that are still known."""
+        found = {name: of for name, of in document["contestants"].items() if name in CONTESTANTS}
+        return cls(
+            document["about"],
+            [load(name) for name in CONTESTANTS if name in found],
+            {name: [Round(**round_) for round_ in of["rounds"]] for name, of in found.items()},
+        )
+
+    def document(self) -> dict[str, Any]:
+        """Return the results for `bench.json`: every round, all summaries and verdicts."""
+        return {
+            "about": self.about,
+            "contestants": {
+                contestant.name: {
+                    "title": contestant.title,
+                    "wire": contestant.wire,
+                    "medians": {
+                        metric.key: summary.median
+                        for metric in METRICS
+                        if (summary := self.summary(contestant.name, metric))
+                    },
+                    "rounds": [asdict(round_) for round_ in self.rounds[contestant.name]],
+                }
+                for contestant in self.contestants
+            },
+            "targets": [asdict(verdict) for verdict in self.verdicts()],
         }
 
     def is_empty(self) -> bool:
-        return not self._summaries
+        return not any(round_.values for rounds in self.rounds.values() for round_ in rounds)
 
     def summary(self, contestant: str, metric: Metric) -> Summary | None:
         """Return what `contestant` reached; None if it was not measured."""
-        return self._summaries.get((contestant, metric.key))
+        rounds = self.rounds.get(contestant, ())
+        return summarize(metric, [r.values[metric.key] for r in rounds if metric.key in r.values])
+
+    def ratio(
+        self, contestant: str, metric: Metric, *, against: tuple[str, ...] = (BASELINE,)
+    ) -> Summary | None:
+        """Return how often `contestant` took what the best of others took in the same round.
+
+        If that is the baseline, what it took in turns with the contestant counts, placed alike;
+        of what was not measured so, what it took in its own turn.
+        """
+        return summarize(metric, list(self._ratios(contestant, metric, against)))
+
+    def _ratios(self, contestant: str, metric: Metric, against: tuple[str, ...]) -> Iterator[float]:
+        is_floor = against == (BASELINE,)
+        key = (metric.floor or metric.key) if is_floor else metric.key
+        for number, round_ in enumerate(self.rounds.get(contestant, ())):
+            beside = round_.values.get(FLOOR + key) if is_floor else None
+            turns = [self.rounds[name] for name in against if name in self.rounds]
+            apart = [turn[number].values.get(key) for turn in turns if number < len(turn)]
+            others = [value for value in ([beside] if beside else apart) if value]
+            if metric.key in round_.values and others:
+                yield round_.values[metric.key] / best(metric, others)
 
     def title(self, metric: Metric) -> str:
         """Return the metric's title, with the number of machines this run really started."""
         return metric.title.replace("20 more", f"{self.about['plan']['machines']} more")
 
     def verdicts(self) -> list[Verdict]:
-        """Judge bigmachine by every target; none if it didn't take part."""
-        return [self._judge(target) for target in TARGETS] if OURS in self.rounds else []
+        """Judge bigmachine by every target of those APIs of it that took part."""
+        return [self._judge(target) for target in TARGETS if target.of in self.rounds]
 
     def _judge(self, target: Target) -> Verdict:
         metric = BY_KEY[target.metric]
-        ours = self.summary(OURS, metric)
         if not target.against:
-            bound = f"{metric.sign} {metric.format(target.bound)} {metric.unit}"
-            if ours is None:
-                return Verdict(target, None, None, f"{bound}: not measured")
-            text = f"{bound}: {metric.format(ours.median)} {metric.unit}"
-            return Verdict(target, None, metric.is_within(ours.median, target.bound), text)
-        others = [c for c in self.contestants if c.name in target.against]
-        medians = [
-            (summary.median, other.title)
-            for other in others
-            if (summary := self.summary(other.name, metric))
-        ]
-        if ours is None or not medians:
-            names = ", ".join(other.title for other in others) or ", ".join(target.against)
-            text = f"{metric.sign} {target.bound:g} × {names}: not measured"
-            return Verdict(target, None, None, text)
-        best, title = (min if metric.better == "less" else max)(medians)
-        ratio = ours.median / best
-        text = (
-            f"{metric.sign} {target.bound:g} × {title}: {ratio:.2f} × "
-            f"({metric.format(ours.median)} / {metric.format(best)} {metric.unit})"
+            summary = self.summary(target.of, metric)
+            bound, unit = f"{metric.format(target.bound)} {metric.unit}", f" {metric.unit}"
+        else:
+            summary = self.ratio(target.of, metric, against=target.against)
+            titles = [c.title for c in self.contestants if c.name in target.against]
+            names = titles[0] if len(titles) == 1 else f"best of {', '.join(titles) or 'others'}"
+            names = "the floor" if target.against == (BASELINE,) else names
+            bound, unit = f"{target.bound:g} × {names}", " ×"
+        if summary is None:
+            return Verdict(target, None, None, f"{metric.sign} {bound}: not measured")
+        value = f"{summary.median:.2f}" if target.against else metric.format(summary.median)
+        return Verdict(
+            target,
+            summary.median if target.against else None,
+            metric.is_within(summary.median, target.bound),
+            f"{metric.sign} {bound}: {value}{unit}",
         )
-        return Verdict(target, ratio, metric.is_within(ratio, target.bound), text)
 
 
-def summarize(metric: Metric, rounds: Sequence[Round]) -> Summary | None:
-    """Summarize the rounds that measured `metric`; None if none did."""
-    samples = tuple(r.values[metric.key] for r in rounds if metric.key in r.values)
+def summarize(metric: Metric, samples: Sequence[float]) -> Summary | None:
+    """Summarize the samples of `metric`; None if there are none."""
     if not samples:
         return None
-    best = min(samples) if metric.better == "less" else max(samples)
-    return Summary(best, statistics.median(samples), samples)
+    return Summary(best(metric, samples), statistics.median(samples), tuple(samples))
+
+
+def best(metric: Metric, values: Sequence[float]) -> float:
+    return min(values) if metric.better == "less" else max(values)

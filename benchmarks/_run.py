@@ -19,10 +19,18 @@ from typing import Any
 from benchmarks import _bytecode, _certificates
 from benchmarks._contestant import Contestant
 from benchmarks._metrics import FAILURE_LIMIT
-from benchmarks._processes import MARKER, Process, kill_all, processes_of, wait_gone
+from benchmarks._processes import (
+    MARKER,
+    Process,
+    kill_all,
+    processes_of,
+    remove_semaphores,
+    wait_gone,
+)
 from benchmarks._results import Round
 
 DRIVER_LIMIT = {"full": 60.0, "quick": 40.0}  # seconds for one contestant's round
+PROGRAM_LIMIT = 30.0  # seconds for each of a contestant's programs
 IMPORT_LIMIT = 20.0  # seconds
 HELPERS_GRACE = 2.0  # seconds that other processes of a killed driver may outlive its machines
 # What `import` should not load (section 11), since every user would wait for it.
@@ -50,6 +58,9 @@ class Run:
         """Run and kill one driver of a contestant; it ends by monotonic time `until`."""
         outcome = Round()
         self._time_import(contestant, outcome)
+        if self.kind == "full":
+            for name in contestant.programs:
+                self._run_program(contestant, name, outcome, until=until)
         errors = self._directory / f"{contestant.name}.err"
         with errors.open("wb") as stderr:
             started = time.monotonic()
@@ -68,6 +79,7 @@ class Run:
         finally:
             self.end()
             driver.wait()
+            remove_semaphores(driver.pid)
             assert driver.stdout is not None
             driver.stdout.close()
         return outcome
@@ -112,6 +124,25 @@ class Run:
             if answer[1:]:
                 outcome.notes.append(f"import {contestant.module} loads {', '.join(answer[1:])}")
 
+    def _run_program(
+        self, contestant: type[Contestant], name: str, outcome: Round, *, until: float
+    ) -> None:
+        """Run one of a contestant's programs, and take the values that it prints."""
+        process = self._spawn("-c", contestant.programs[name], stderr=subprocess.DEVNULL)
+        try:
+            timeout = max(0.0, min(PROGRAM_LIMIT, until - time.monotonic()))
+            answer = process.communicate(timeout=timeout)[0]
+        except subprocess.TimeoutExpired:
+            outcome.notes.append(f"{name} took over {timeout:.0f} s")
+            self.end()
+            process.communicate()
+            return
+        self.end()
+        if process.returncode == 0:
+            outcome.values.update(json.loads(answer))
+        else:
+            outcome.notes.append(f"{name} ended with {process.returncode}")
+
     def _follow(
         self, driver: subprocess.Popen[bytes], outcome: Round, deadline: float
     ) -> list[Process]:
@@ -148,8 +179,10 @@ class Run:
         self._known.update(processes_of(self.id, [root] if root else []), machines)
         begin = time.monotonic()
         driver.kill()
-        outcome.values["orphans_s"] = wait_gone(machines, limit=FAILURE_LIMIT, begin=begin)
-        wait_gone(self._known, limit=HELPERS_GRACE)
+        seconds = wait_gone(machines, limit=FAILURE_LIMIT, begin=begin)
+        outcome.values["orphans_s"] = seconds
+        if seconds < FAILURE_LIMIT:
+            wait_gone(self._known, limit=HELPERS_GRACE)
         if alive := [process for process in self._known if process.is_alive()]:
             names = ", ".join(sorted({Path(p.command.split(" ")[0]).name for p in alive}))
             outcome.notes.append(f"{len(alive)} processes outlived the driver: {names}")

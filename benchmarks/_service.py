@@ -32,6 +32,12 @@ class Bench:
         """Hold a call for `seconds`."""
         time.sleep(seconds)
 
+    def compute(self, seconds: float) -> None:
+        """Keep the interpreter busy for `seconds`."""
+        end = time.perf_counter() + seconds
+        while time.perf_counter() < end:
+            sum(range(1000))
+
     def pid(self) -> int:
         """Return the machine's process id."""
         return os.getpid()

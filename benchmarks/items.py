@@ -6,6 +6,7 @@ uv run python -m benchmarks.items               # 100,000 items each way, 3 roun
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import sys
 import time
@@ -14,6 +15,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 import bigmachine as bm
 
 MIN_RATE = 50_000  # items a second
+ROUND_ITEMS = 50_000  # of a contestant's round
 
 
 class Bench:
@@ -43,7 +45,24 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--items", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args(arguments)
-    n = options.items
+    rates = measure(options.items, rounds=options.rounds)
+    for name, rate in rates.items():
+        print(f"{name:16} {rate:9,.0f} items/s  (target: at least {MIN_RATE:,})")
+    return int(min(rates.values()) < MIN_RATE)
+
+
+def print_values() -> None:
+    """Print the values of a contestant's round, as JSON: each way, of the slower kind of method."""
+    rates = measure(ROUND_ITEMS, rounds=1)
+    values = {
+        f"items_{way}_per_s": min(rate for name, rate in rates.items() if name.startswith(way))
+        for way in ("down", "up")
+    }
+    print(json.dumps(values))
+
+
+def measure(n: int, *, rounds: int) -> dict[str, float]:
+    """Return the items per second, each way and for each kind of method."""
     with bm.Session("local") as session:
         [machine] = session.start(1, services={"Bench": Bench()})
         ways: dict[str, Callable[[], int]] = {
@@ -52,12 +71,10 @@ def main(arguments: list[str] | None = None) -> int:
             "up, def": lambda: machine.call("Bench.count", iter(range(n))),
             "up, async def": lambda: machine.call("Bench.async_count", iter(range(n))),
         }
-        rates = {}
-        for name, use in ways.items():
-            seconds = [timed(use, n) for _ in range(options.rounds)]
-            rates[name] = n / statistics.median(seconds)
-            print(f"{name:16} {rates[name]:9,.0f} items/s  (target: at least {MIN_RATE:,})")
-    return int(min(rates.values()) < MIN_RATE)
+        return {
+            name: n / statistics.median([timed(use, n) for _ in range(rounds)])
+            for name, use in ways.items()
+        }
 
 
 def timed(use: Callable[[], int], items: int) -> float:

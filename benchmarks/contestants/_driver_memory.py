@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import json
 import os
 import pickle
 import resource
@@ -117,7 +118,8 @@ async def measure() -> None:
         assert len(machines) == MACHINES
         gc.collect()
         ctypes.CDLL(None).malloc_trim(0)  # what malloc keeps free varies by up to 57 kB
-        print((unshared_bytes(os.getpid()) - before) / MACHINES / 1e3, flush=True)
+        driver_kb = (unshared_bytes(os.getpid()) - before) / MACHINES / 1e3
+        print(json.dumps({"driver_kb": driver_kb}), flush=True)
         os._exit(0)
 
 

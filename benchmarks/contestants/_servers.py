@@ -11,7 +11,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 from benchmarks import _certificates
@@ -24,6 +25,16 @@ class ServerContestant(Contestant):
     def __init__(self) -> None:
         super().__init__()
         self._processes: list[subprocess.Popen[bytes]] = []  # a lost one would end: see `launch`
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        try:
+            async with super().open():
+                yield
+        finally:
+            for process in self._processes:
+                with process:  # closes its pipes, and waits
+                    process.kill()
 
     @abc.abstractmethod
     def connect(self, port: int) -> Any:

@@ -1,4 +1,4 @@
-"""bigmachine: its trio API, one local machine per process, mutual TLS 1.3."""
+"""bigmachine: its sync API and its trio API, one local machine per process, mutual TLS 1.3."""
 
 from __future__ import annotations
 
@@ -7,38 +7,81 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, ClassVar
 
-from benchmarks import _service
 from benchmarks._contestant import Contestant
 
-
-class Bench(_service.Bench):
-    """`async def` methods run in the machine's loop, inherited `def` methods in its threads."""
-
-    async def null(self) -> None:  # type: ignore[override]
-        """Do nothing, in the loop."""
-
-    def null_in_thread(self) -> None:
-        """Do nothing, in a thread."""
+WIRE = "frames after an HTTP upgrade, mutual TLS 1.3"
+INSTALL = "uv sync   (or: pip install -e core -e plugins/local)"
 
 
-class Bigmachine(Contestant):
-    """`AsyncSession("local")`, as a library built on it would use it."""
+class Sync(Contestant):
+    """`Session("local")`, `def` methods, `call` and `submit`: what most people use."""
 
-    name = "bigmachine"
-    title = "bigmachine"
+    name = "bigmachine-sync"
+    title = "bigmachine sync"
     module = "bigmachine"
     distributions = ("bigmachine", "bigmachine-local", "trio", "httpx")
-    install = "uv sync   (or: pip install -e core -e plugins/local)"
-    cold_start_program = """
-import time
-import bigmachine as bm
-from benchmarks._service import Bench
-with bm.Session("local") as session:
-    session.start(1, services={"Bench": Bench()})[0].call("Bench.null")
-    print(time.monotonic())
-"""
-    driver_memory_program = "from benchmarks.contestants._driver_memory import main; main()"
-    wire = "frames after an HTTP upgrade, mutual TLS 1.3"
+    install = INSTALL
+    wire = WIRE
+    programs: ClassVar[dict[str, str]] = {
+        name: f"from benchmarks.{name} import print_values; print_values()"
+        for name in ("submits", "items", "parallel")
+    }
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        import bigmachine as bm
+
+        with bm.Session("local") as self._session:
+            async with super().open():
+                yield
+
+    async def start_more(self, count: int) -> None:
+        from benchmarks.contestants._bigmachine_services import Bench
+
+        started = self._session.start(count, services={"Bench": Bench()})
+        pids = [machine.submit("Bench.pid") for machine in started]
+        self.pids += [pid.result() for pid in pids]
+        self.machines += started
+
+    async def null(self) -> None:
+        self.machines[0].call("Bench.null")
+
+    async def call_many(self, seconds: float, *, in_flight: int) -> int:
+        from benchmarks.contestants._servers import count_calls  # here: for the cold start
+
+        submit = self.machines[0].submit
+        return count_calls(
+            lambda: submit("Bench.null"),
+            lambda call: call.result(),
+            seconds=seconds,
+            in_flight=in_flight,
+        )
+
+    async def upload(self, array: Any) -> None:
+        self.machines[0].call("Bench.receive", array)
+
+    async def download(self, size_bytes: int) -> int:
+        return int(self.machines[0].call("Bench.send", size_bytes).nbytes)
+
+    async def sleep(self, machine: int, *, seconds: float) -> None:
+        self.machines[machine].call("Bench.sleep", seconds)
+
+    async def compute(self, seconds: float) -> None:
+        self.machines[0].call("Bench.compute", seconds)
+
+
+class Trio(Contestant):
+    """`AsyncSession("local")`, as a library built on it would use it."""
+
+    name = "bigmachine-trio"
+    title = "bigmachine trio"
+    module = "bigmachine"
+    distributions = ("bigmachine", "bigmachine-local", "trio", "httpx")
+    install = INSTALL
+    wire = WIRE
+    programs: ClassVar[dict[str, str]] = {
+        "driver_memory": "from benchmarks.contestants._driver_memory import main; main()"
+    }
 
     system: ClassVar[str] = "local"
 
@@ -52,7 +95,9 @@ with bm.Session("local") as session:
     async def start_more(self, count: int) -> None:
         import trio
 
-        started = await self._session.start(count, services={"Bench": Bench()})
+        from benchmarks.contestants._bigmachine_services import AsyncBench
+
+        started = await self._session.start(count, services={"Bench": AsyncBench()})
         pids: dict[Any, int] = {}
 
         async def first_calls(machine: Any) -> None:
@@ -100,6 +145,9 @@ with bm.Session("local") as session:
     async def sleep(self, machine: int, *, seconds: float) -> None:
         await self.machines[machine].call("Bench.sleep", seconds)
 
+    async def compute(self, seconds: float) -> None:
+        await self.machines[0].call("Bench.compute", seconds)
+
     # -- the runtime is trio -------------------------------------------------
 
     def run(self, main: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -124,14 +172,13 @@ with bm.Session("local") as session:
         await trio.sleep(seconds)
 
 
-class Ec2(Bigmachine):
+class Ec2(Trio):
     """The same on EC2 instances, with the options of environment variables and files."""
 
     name = "ec2"
-    title = "bigmachine on EC2"
+    title = "bigmachine EC2"
     distributions = ("bigmachine", "bigmachine-ec2", "trio", "httpx")
     install = "uv sync   (or: pip install -e core -e plugins/ec2)"
-    cold_start_program = ""  # a VM takes minutes to boot: that says nothing of the library
-    driver_memory_program = ""
+    programs: ClassVar[dict[str, str]] = {}
     is_local = False
     system = "ec2"

@@ -108,3 +108,6 @@ class Dask(Contestant):
 
     async def sleep(self, machine: int, *, seconds: float) -> None:
         self.machines[machine].sleep(seconds).result()
+
+    async def compute(self, seconds: float) -> None:
+        self.machines[0].compute(seconds).result()

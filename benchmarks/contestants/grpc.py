@@ -63,6 +63,9 @@ class Grpc(ServerContestant):
     async def sleep(self, machine: int, *, seconds: float) -> None:
         self.machines[machine]["sleep"](str(seconds).encode())
 
+    async def compute(self, seconds: float) -> None:
+        self.machines[0]["compute"](str(seconds).encode())
+
 
 def receive(bench: Bench, request: bytes) -> bytes:
     import numpy as np
@@ -80,11 +83,17 @@ def sleep(bench: Bench, request: bytes) -> bytes:
     return b""
 
 
+def compute(bench: Bench, request: bytes) -> bytes:
+    bench.compute(float(request))
+    return b""
+
+
 METHODS: dict[str, Callable[[Bench, bytes], bytes]] = {
     "null": lambda bench, request: b"",
     "receive": receive,
     "send": send,
     "sleep": sleep,
+    "compute": compute,
 }
 
 

@@ -12,11 +12,11 @@ from benchmarks._contestant import Contestant
 from benchmarks._service import Bench
 
 
-class Multiprocessing(Contestant):
+class Forkserver(Contestant):
     """What the standard library offers: one call at a time per pipe, this computer only."""
 
-    name = "multiprocessing"
-    title = "mp"
+    name = "forkserver"
+    title = "mp forkserver"
     module = "multiprocessing"
     wire = "Unix sockets, no TLS"
     is_sequential = True
