@@ -189,6 +189,39 @@ def test_asyncio_waits_for_future_and_cancels_it(machine):
     asyncio.run(main())
 
 
+def test_future_begins_with_all_that_python_gives_its_own(machine):
+    future = begun(machine)
+    for name, value in vars(Future()).items():
+        if name == "_condition":
+            assert {"acquire", "release", "wait", "notify_all"} < {*dir(future._condition)}
+        else:
+            assert getattr(future, name) in (value, ()), name  # empty is empty
+    future.cancel()
+
+
+def test_every_thread_that_waits_for_a_future_is_woken(machine):
+    future = machine.submit("Work.wait", "all")
+    with pytest.raises(TimeoutError):
+        future.result(0)  # it waits no longer
+    with concurrent.futures.ThreadPoolExecutor(8) as threads:
+        asks = [future.result, future.exception] * 4
+        asked = [threads.submit(ask, 60) for ask in asks]
+        until(lambda: len(future._condition._sleepers) == len(asks))
+        machine.call("Work.open", "all")
+        assert [each.result() for each in asked] == ["opened", None] * 4
+    assert not future._condition._sleepers
+
+
+def test_cancelling_a_future_wakes_every_thread_that_waits_for_it(machine):
+    future = begun(machine)
+    with concurrent.futures.ThreadPoolExecutor(2) as threads:
+        asked = [threads.submit(future.result, 60) for _ in range(2)]
+        until(lambda: len(future._condition._sleepers) == 2)
+        future.cancel()
+        for each in asked:
+            assert isinstance(each.exception(), CancelledError)
+
+
 # -- done-callbacks ------------------------------------------------------------
 
 

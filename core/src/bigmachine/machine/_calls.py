@@ -79,7 +79,7 @@ class Calls:
     ) -> Outcome[Any]:
         """Make a call; return what the method returned, or what is to be raised.
 
-        ``first`` is the outcome of a first attempt that was made with `start`.
+        ``first`` is the outcome of a first attempt that was made at `connection`.
         """
         if self.options.timeout == math.inf:
             connection = self._controller.connection
@@ -92,19 +92,13 @@ class Calls:
             return await self._repeat(call, first)
         return Error(self.timed_out(call.method))
 
-    def start(
-        self, call: PickledCall, done: Callable[[Outcome[Any]], object]
-    ) -> tuple[Connection, int] | None:
-        """Make the first attempt without a task; None if that can't be done now.
+    @property
+    def connection(self) -> Connection | None:
+        """Where the first attempt of a call can be made without a task; None if nowhere, now.
 
-        Returns what `Connection.cancel` needs. If the outcome is not `settled`, the rest of the
-        call is up to `outcome`.
+        If what comes of that is not `settled`, the rest of the call is up to `outcome`.
         """
-        connection = self._controller.connection
-        if connection is None or self.options.timeout < math.inf:
-            return None
-        number = connection.start(call, done)
-        return (connection, number) if number is not None else None
+        return self._controller.connection if self.options.timeout == math.inf else None
 
     def settled(self, outcome: Outcome[Any]) -> Outcome[Any] | None:
         """Return the final outcome after an attempt with this one; None if that is still open."""
