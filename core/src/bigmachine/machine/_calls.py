@@ -98,7 +98,7 @@ class Calls:
 
         If what comes of that is not `settled`, the rest of the call is up to `outcome`.
         """
-        return self._controller.connection if self.options.timeout == math.inf else None
+        return self._controller.connection
 
     def settled(self, outcome: Outcome[Any]) -> Outcome[Any] | None:
         """Return the final outcome after an attempt with this one; None if that is still open."""

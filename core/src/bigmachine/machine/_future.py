@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import functools
+import math
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -146,6 +147,7 @@ class CallFuture(LoopFuture[Any]):
 
     _connection: Connection | None = None  # while it waits there for the reply to
     _number = 0
+    _timeout = math.inf  # other than that while it has a limit for which it needs no task
 
     def __init__(self, portal: Loop, calls: Calls, call: PickledCall) -> None:
         super().__init__(portal)
@@ -198,20 +200,44 @@ class CallFuture(LoopFuture[Any]):
                 return
         if number is None:
             self._continue(None)
-        else:
-            self._connection, self._number = connection, number
+            return
+        self._connection, self._number = connection, number
+        timeout = self._calls.options.timeout
+        if timeout < math.inf:
+            self._timeout = timeout
+            try:
+                self._calls.time_limits.limit(self, timeout, tasks=self._portal.tasks)
+            except RuntimeError:  # the portal's nursery has ended
+                self._stop()
+                self.resolve(Error(self._calls.stopped()))
 
     def abandon(self) -> None:
         call, self._call = self._call, None
         if type(call) is ObservedCall:
             call.cancelled()
-        if self._connection is not None:
-            self._connection.cancel(self._number)
+        self._stop()
+
+    def expire(self) -> None:
+        """End the call: its ``timeout`` has passed."""
+        self._stop()
+        self.resolve(Error(self._calls.timed_out(self._method)))
+
+    def _stop(self) -> None:
+        """Cancel what is under way."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.cancel(self._number)
         if self._job is not None:
             self._job.cancel()
+        self._lift_limit()
+
+    def _lift_limit(self) -> None:
+        if self._timeout < math.inf:
+            self._calls.time_limits.lift(self, self._timeout)
 
     def resolve(self, outcome: Outcome[Any]) -> None:
         call, self._call, self._job = self._call, None, None
+        self._lift_limit()
         if type(call) is ObservedCall:
             call.ended(outcome)
         super().resolve(outcome)
