@@ -38,6 +38,9 @@ class Work:
     def add(self, a: int, b: int = 0) -> int:
         return a + b
 
+    def echo(self, value: object) -> object:
+        return value
+
     def count(self, n: int) -> Iterator[int]:
         yield from range(n)
 
@@ -220,6 +223,18 @@ def test_cancelling_a_future_wakes_every_thread_that_waits_for_it(machine):
         future.cancel()
         for each in asked:
             assert isinstance(each.exception(), CancelledError)
+
+
+def test_asyncio_of_python_3_14_gets_what_result_returns(machine):
+    """It reads futures by this method; the older ones call `result`."""
+    hanging, sent = begun(machine), ("some", 5)
+    assert hanging._get_snapshot() == (False, False, None, None)
+    hanging.cancel()
+    assert hanging._get_snapshot() == (True, True, None, None)
+    done, failed = machine.submit("Work.echo", sent), machine.submit("Work.fail")
+    concurrent.futures.wait([done, failed], timeout=60)
+    assert done._get_snapshot() == (True, False, sent, None)
+    assert failed._get_snapshot() == (True, False, None, failed.exception())
 
 
 # -- done-callbacks ------------------------------------------------------------

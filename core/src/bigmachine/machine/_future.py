@@ -186,6 +186,15 @@ class CallFuture(LoopFuture[Any]):
                 return exc
         return error
 
+    def _get_snapshot(self) -> tuple[bool, bool, Any, BaseException | None]:
+        """Return what asyncio asks for from Python 3.14 on: whether it is done, and with what."""
+        if not self.done():
+            return False, False, None, None
+        if self.cancelled():
+            return True, True, None, None
+        error = self.exception()
+        return True, False, loaded(self._result) if error is None else None, error
+
     def begin(self) -> None:
         if self._call is None or self.is_cancelled:
             return
