@@ -225,6 +225,8 @@ def test_submit_repeats_call_as_call_does(machine):
         assert retrying.service(Flaky, "Flaky").flaky(5) == 6
         with pytest.raises(bm.TransportError):
             flaky.submit("Flaky.flaky", 10).result(60)
+        with pytest.raises(bm.CallTimeout):  # repetitions have no time of their own
+            retrying.with_options(timeout=0.3).submit("Flaky.flaky", OFTEN).result(60)
 
 
 def test_call_with_iterator_is_not_repeated():

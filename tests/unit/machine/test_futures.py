@@ -38,6 +38,9 @@ class Work:
     def add(self, a: int, b: int = 0) -> int:
         return a + b
 
+    def echo(self, value: object) -> object:
+        return value
+
     def count(self, n: int) -> Iterator[int]:
         yield from range(n)
 
@@ -187,6 +190,51 @@ def test_asyncio_waits_for_future_and_cancels_it(machine):
             await asyncio.sleep(0)
 
     asyncio.run(main())
+
+
+def test_future_begins_with_all_that_python_gives_its_own(machine):
+    future = begun(machine)
+    for name, value in vars(Future()).items():
+        if name == "_condition":
+            assert {"acquire", "release", "wait", "notify_all"} < {*dir(future._condition)}
+        else:
+            assert getattr(future, name) in (value, ()), name  # empty is empty
+    future.cancel()
+
+
+def test_every_thread_that_waits_for_a_future_is_woken(machine):
+    future = machine.submit("Work.wait", "all")
+    with pytest.raises(TimeoutError):
+        future.result(0)  # it waits no longer
+    with concurrent.futures.ThreadPoolExecutor(8) as threads:
+        asks = [future.result, future.exception] * 4
+        asked = [threads.submit(ask, 60) for ask in asks]
+        until(lambda: len(future._condition._sleepers) == len(asks))
+        machine.call("Work.open", "all")
+        assert [each.result() for each in asked] == ["opened", None] * 4
+    assert not future._condition._sleepers
+
+
+def test_cancelling_a_future_wakes_every_thread_that_waits_for_it(machine):
+    future = begun(machine)
+    with concurrent.futures.ThreadPoolExecutor(2) as threads:
+        asked = [threads.submit(future.result, 60) for _ in range(2)]
+        until(lambda: len(future._condition._sleepers) == 2)
+        future.cancel()
+        for each in asked:
+            assert isinstance(each.exception(), CancelledError)
+
+
+def test_asyncio_of_python_3_14_gets_what_result_returns(machine):
+    """It reads futures by this method; the older ones call `result`."""
+    hanging, sent = begun(machine), ("some", 5)
+    assert hanging._get_snapshot() == (False, False, None, None)
+    hanging.cancel()
+    assert hanging._get_snapshot() == (True, True, None, None)
+    done, failed = machine.submit("Work.echo", sent), machine.submit("Work.fail")
+    concurrent.futures.wait([done, failed], timeout=60)
+    assert done._get_snapshot() == (True, False, sent, None)
+    assert failed._get_snapshot() == (True, False, None, failed.exception())
 
 
 # -- done-callbacks ------------------------------------------------------------

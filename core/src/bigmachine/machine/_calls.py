@@ -107,6 +107,8 @@ class Calls:
             outcome = lanes.outcome(call, time_left)
         if type(outcome) is Value:
             return outcome.value
+        if outcome is None and deadline is None:
+            return UNTRIED
         settled = outcome and self.settled(outcome)
         return settled.unwrap() if settled is not None else Unfinished(outcome, deadline)
 
@@ -128,7 +130,7 @@ class Calls:
     ) -> Outcome[Any]:
         """Make a call; return what the method returned, or what is to be raised.
 
-        ``first`` is the outcome of a first attempt that was made with `start`, or `at_once`;
+        ``first`` is the outcome of a first attempt that was made at `connection`, or `at_once`;
         ``deadline`` is that of the call, if it began before.
         """
         if self.options.timeout == math.inf:
@@ -142,19 +144,13 @@ class Calls:
             return await self._repeat(call, first)
         return Error(self.timed_out(call.method))
 
-    def start(
-        self, call: PickledCall, done: Callable[[Outcome[Any]], object]
-    ) -> tuple[Connection, int] | None:
-        """Make the first attempt without a task; None if that can't be done now.
+    @property
+    def connection(self) -> Connection | None:
+        """Where the first attempt of a call can be made without a task; None if nowhere, now.
 
-        Returns what `Connection.cancel` needs. If the outcome is not `settled`, the rest of the
-        call is up to `outcome`.
+        If what comes of that is not `settled`, the rest of the call is up to `outcome`.
         """
-        connection = self._controller.connection
-        if connection is None or self.options.timeout < math.inf:
-            return None
-        number = connection.start(call, done)
-        return (connection, number) if number is not None else None
+        return self._controller.connection
 
     def settled(self, outcome: Outcome[Any]) -> Outcome[Any] | None:
         """Return the final outcome after an attempt with this one; None if that is still open."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import functools
+import math
 from collections.abc import Awaitable, Callable
-from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import trio
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from ..rpc._tasks import Job, TaskPool
 
 T = TypeVar("T")
-
-_CANCELLED = frozenset({CANCELLED, CANCELLED_AND_NOTIFIED})
 
 
 class Loop(Protocol):
@@ -62,11 +60,12 @@ class LoopFuture(YieldingFuture[T]):
     which are called in the loop.
     """
 
+    _is_begun = False
+    _job: Job | None = None
+
     def __init__(self, portal: Loop) -> None:
         super().__init__()
         self._portal = portal
-        self._is_begun = False
-        super().add_done_callback(_ended)
 
     def begin(self) -> None:
         """Begin the work, unless the future was cancelled before."""
@@ -76,25 +75,9 @@ class LoopFuture(YieldingFuture[T]):
         """Cancel the work."""
         raise NotImplementedError
 
-    @property
-    def is_cancelled(self) -> bool:
-        """Whether it was cancelled, found out without its lock."""
-        return self._state in _CANCELLED
-
     def running(self) -> bool:
         """Return True if the work has begun and is not done; it can be cancelled even so."""
         return self._is_begun and not self.done()
-
-    def result(self, timeout: float | None = None) -> T:
-        """Return what the work returned, or raise what it raised."""
-        # Not by the inherited method, which takes an exception whose bool() is False for none.
-        error = self.exception(timeout)
-        if error is None:
-            return super().result()
-        try:
-            raise error
-        finally:
-            del error, self  # the traceback refers to this frame
 
     def add_done_callback(self, fn: Callable[[concurrent.futures.Future[T]], object]) -> None:
         """Call ``fn`` with the future when it is done; in a thread that may wait."""
@@ -102,35 +85,30 @@ class LoopFuture(YieldingFuture[T]):
 
     def resolve(self, outcome: Outcome[T]) -> None:
         """Set the outcome, in the loop; without effect if the future was cancelled."""
+        result, error = None, None
+        if type(outcome) is Value:
+            result = outcome.value
+        elif type(outcome) is Error:
+            error = outcome.error
+            shorten_traceback(error)
         # The loop must not wait for a thread: one that a signal handler, or a __del__, has
         # interrupted while it holds this lock may wait for the loop.
         if self._condition.acquire(blocking=False):
             try:
-                self._set(outcome)
+                self.finish(result, error)
             finally:
                 self._condition.release()
         else:
-            self._portal.run_in_thread(functools.partial(self._set, outcome))
+            self._portal.run_in_thread(functools.partial(self.finish, result, error))
 
-    def _set(self, outcome: Outcome[T]) -> None:
-        try:
-            if type(outcome) is Value:
-                self.set_result(outcome.value)
-            elif type(outcome) is Error:
-                shorten_traceback(outcome.error)
-                self.set_exception(outcome.error)
-        except concurrent.futures.InvalidStateError:
-            pass
-
-
-def _ended(future: concurrent.futures.Future[Any]) -> None:
-    """Do what is due before the user's callbacks run."""
-    assert isinstance(future, LoopFuture)
-    if future.cancelled():
-        # Tells `concurrent.futures.wait` and `as_completed`.
-        future.set_running_or_notify_cancel()
-        with contextlib.suppress(UsageError):  # the loop has ended, or is another process's
-            future._portal.post(future.abandon)
+    def _invoke_callbacks(self) -> None:
+        """Do what is due before the user's callbacks run, then run these."""
+        if self.is_cancelled:
+            # Tells `concurrent.futures.wait` and `as_completed`.
+            self.set_running_or_notify_cancel()
+            with contextlib.suppress(UsageError):  # the loop has ended, or is another process's
+                self._portal.post(self.abandon)
+        super()._invoke_callbacks()  # type: ignore[misc]
 
 
 class TaskFuture(LoopFuture[T]):
@@ -139,7 +117,6 @@ class TaskFuture(LoopFuture[T]):
     def __init__(self, portal: Loop, function: Callable[[], Awaitable[T]]) -> None:
         super().__init__(portal)
         self._function = function
-        self._job: Job | None = None
 
     def begin(self) -> None:
         if not self.is_cancelled:
@@ -172,20 +149,18 @@ class CallFuture(LoopFuture[Any]):
     ``unfinished`` is what has been done already.
     """
 
+    _connection: Connection | None = None  # while it waits there for the reply to
+    _number = 0
+    _timeout = math.inf  # other than that while it has a limit for which it needs no task
+
     def __init__(
-        self,
-        portal: Loop,
-        calls: Calls,
-        call: PickledCall,
-        unfinished: Unfinished = UNTRIED,
+        self, portal: Loop, calls: Calls, call: PickledCall, unfinished: Unfinished = UNTRIED
     ) -> None:
         super().__init__(portal)
-        self._first, self._deadline = unfinished
+        self._unfinished = unfinished
         self._calls = calls
         self._method = call.method
         self._call: PickledCall | None = call  # until it is done
-        self._sent: tuple[Connection, int] | None = None
-        self._job: Job | None = None
 
     def __repr__(self) -> str:
         state = "running" if self.running() else "pending"
@@ -210,7 +185,7 @@ class CallFuture(LoopFuture[Any]):
         error = super().exception(timeout)
         if error is None:
             try:
-                loaded(super(LoopFuture, self).result())
+                loaded(self._result)
             except BaseException as exc:
                 if isinstance(exc, KeyboardInterrupt):
                     raise
@@ -218,42 +193,83 @@ class CallFuture(LoopFuture[Any]):
                 return exc
         return error
 
+    def _get_snapshot(self) -> tuple[bool, bool, Any, BaseException | None]:
+        """Return what asyncio asks for from Python 3.14 on: whether it is done, and with what."""
+        if not self.done():
+            return False, False, None, None
+        if self.cancelled():
+            return True, True, None, None
+        error = self.exception()
+        return True, False, loaded(self._result) if error is None else None, error
+
     def begin(self) -> None:
         if self._call is None or self.is_cancelled:
             return
         self._is_begun = True
-        if self._first is not None:
-            first, self._first = self._first, None
-            self._attempted(first)
+        if self._unfinished is not UNTRIED:
+            # A task keeps its deadline, which is less than a whole timeout away.
+            self._continue(self._unfinished.first)
             return
-        try:
-            self._sent = self._calls.start(self._call, self._attempted)
-        except BigmachineError as exc:
-            self._attempted(Error(exc.with_traceback(None)))
-        else:
-            if self._sent is None:
-                self._continue(None)
+        connection = self._calls.connection
+        number = None
+        if connection is not None:
+            try:
+                number = connection.start(self._call, self._replied)
+            except BigmachineError as exc:
+                self._attempted(Error(exc.with_traceback(None)))
+                return
+        if number is None:
+            self._continue(None)
+            return
+        self._connection, self._number = connection, number
+        timeout = self._calls.options.timeout
+        if timeout < math.inf:
+            self._timeout = timeout
+            try:
+                self._calls.time_limits.limit(self, timeout, tasks=self._portal.tasks)
+            except RuntimeError:  # the portal's nursery has ended
+                self._stop()
+                self.resolve(Error(self._calls.stopped()))
 
     def abandon(self) -> None:
         self._calls.submitted.discard(self)
         call, self._call = self._call, None
         if type(call) is ObservedCall:
             call.cancelled()
-        if self._sent is not None:
-            connection, number = self._sent
-            connection.cancel(number)
+        self._stop()
+
+    def expire(self) -> None:
+        """End the call: its ``timeout`` has passed."""
+        self._stop()
+        self.resolve(Error(self._calls.timed_out(self._method)))
+
+    def _stop(self) -> None:
+        """Cancel what is under way."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.cancel(self._number)
         if self._job is not None:
             self._job.cancel()
+        self._lift_limit()
+
+    def _lift_limit(self) -> None:
+        if self._timeout < math.inf:
+            self._calls.time_limits.lift(self, self._timeout)
 
     def resolve(self, outcome: Outcome[Any]) -> None:
         self._calls.submitted.discard(self)
         call, self._call, self._job = self._call, None, None
+        self._lift_limit()
         if type(call) is ObservedCall:
             call.ended(outcome)
         super().resolve(outcome)
 
+    def _replied(self, reply: object) -> None:
+        connection, self._connection = self._connection, None
+        assert connection is not None
+        self._attempted(connection.load(self._method, reply))
+
     def _attempted(self, outcome: Outcome[Any]) -> None:
-        self._sent = None
         settled = self._calls.settled(outcome)
         if settled is not None:
             self.resolve(settled)
@@ -271,7 +287,9 @@ class CallFuture(LoopFuture[Any]):
         if (call := self._call) is None:
             return
         try:
-            outcome = await self._calls.outcome(call, first=first, deadline=self._deadline)
+            outcome = await self._calls.outcome(
+                call, first=first, deadline=self._unfinished.deadline
+            )
         except trio.Cancelled:
             # By the end of the loop, if not by `abandon`.
             self.resolve(Error(self._calls.stopped()))

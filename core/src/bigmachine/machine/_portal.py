@@ -7,7 +7,6 @@ import functools
 import logging
 import os
 import threading
-from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -15,13 +14,11 @@ import trio
 
 from ..errors import UsageError
 from ..process import FORKED
-from ..rpc import TaskPool
+from ..rpc import LoopQueue, TaskPool
 from ..services._loading import is_loop_thread
 from ._callbacks import CallbackThreads
 from ._future import LoopEnded, LoopFuture, TaskFuture
 from ._handle_record import check_not_handling
-
-logger = logging.getLogger("bigmachine.machine")
 
 T = TypeVar("T")
 F = TypeVar("F", bound=LoopFuture[Any])
@@ -37,13 +34,9 @@ class Portal:
     def __init__(self, nursery: trio.Nursery) -> None:
         self.tasks = TaskPool(nursery)
         self._callbacks = CallbackThreads()
-        self._token = trio.lowlevel.current_trio_token()
         self._thread = threading.get_ident()
         self._pid = os.getpid()
-        # No lock: a signal handler, or a __del__, may post at any moment, and wait for the loop.
-        self._posted: deque[Callable[[], object]] = deque()
-        self._runs = 0  # how often the loop has begun to call what was posted
-        self._requested = -1  # the last of `_runs` for which a further run was requested
+        self._queue = LoopQueue()
 
     def submit(
         self, function: Callable[..., Awaitable[T]], /, *args: Any, **kwargs: Any
@@ -79,15 +72,10 @@ class Portal:
         """Call ``function`` in the loop, soon; one wake-up serves all that is posted by then."""
         if os.getpid() != self._pid:  # the loop is the parent's
             raise UsageError(FORKED)
-        self._posted.append(function)
-        runs = self._runs
-        if self._requested != runs:
-            try:
-                self._token.run_sync_soon(self._run_posted)
-            except trio.RunFinishedError:
-                raise LoopEnded from None
-            # Not before: a handler that interrupts this relies on a request that is already made.
-            self._requested = runs
+        try:
+            self._queue.post(function)
+        except trio.RunFinishedError:
+            raise LoopEnded from None
 
     def call_back(
         self,
@@ -111,14 +99,6 @@ class Portal:
                 "this would wait for itself: it runs in a session's own loop; inside trio, use "
                 "the async classes, and in a __del__ use submit"
             )
-
-    def _run_posted(self) -> None:
-        self._runs += 1
-        for _ in range(len(self._posted)):
-            try:
-                self._posted.popleft()()
-            except Exception:  # it must not end the loop
-                logger.exception("an internal error")
 
 
 def _call_back(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Protocol
 
 import trio
 
-from ..rpc import Connection
+from ..rpc import Connection, TaskPool
 
 
 class TimeLimits:
@@ -21,6 +22,8 @@ class TimeLimits:
         self._paused_at = 0.0
         self._paused_for = 0.0
         self._deadlines: dict[trio.CancelScope, float] = {}
+        # By timeout, so that those of each are in the order of their deadlines.
+        self._limited: dict[float, dict[Limited, float]] = {}
 
     def begin(self) -> None:
         """Go by the clock of this trio loop."""
@@ -42,6 +45,36 @@ class TimeLimits:
                 yield
             finally:
                 del self._deadlines[scope]
+
+    def limit(self, call: Limited, timeout: float, *, tasks: TaskPool) -> None:
+        """Let ``call`` expire after ``timeout``, unless `lift` is called before.
+
+        All with the same timeout share one of the ``tasks``; RuntimeError if these have ended.
+        """
+        calls = self._limited.get(timeout)
+        if calls is None:
+            calls = {}
+            tasks.start(functools.partial(self._watch, timeout, calls))
+            self._limited[timeout] = calls
+        calls[call] = self.time() + timeout
+
+    def lift(self, call: Limited, timeout: float) -> None:
+        """Forget a call that has ended."""
+        self._limited.get(timeout, {}).pop(call, None)
+
+    async def _watch(self, timeout: float, calls: dict[Limited, float]) -> None:
+        try:
+            while calls:
+                earliest = next(iter(calls.values()))
+                with self.until(earliest):
+                    await trio.sleep_forever()
+                now = max(self.time(), earliest)  # rounding must not keep it from expiring
+                while calls and next(iter(calls.values())) <= now:
+                    call = next(iter(calls))
+                    del calls[call]
+                    call.expire()
+        finally:
+            del self._limited[timeout]
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
@@ -65,6 +98,13 @@ class TimeLimits:
     def _set(self, scope: trio.CancelScope) -> None:
         is_paused = self._pauses > 0
         scope.deadline = math.inf if is_paused else self._deadlines[scope] + self._paused_for
+
+
+class Limited(Protocol):
+    """A call that no task waits for."""
+
+    def expire(self) -> None:
+        """End it: its time is over."""
 
 
 class Debugger(Protocol):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ._frames import DEFAULT_LIMIT_BYTES as DEFAULT_LIMIT_BYTES
 from ._headers import dump_headers as dump_headers
 from ._headers import load_headers as load_headers
+from ._loop_queue import LoopQueue as LoopQueue
 from ._marshal import dump_service as dump_service
 from ._marshal import load_service as load_service
 from ._payload import dumps_whole as dumps_whole

@@ -33,6 +33,10 @@ from ._frames import (
 # only leaves the peer idle.
 _BATCH_FRAMES = 16
 
+# But each further write of a scheduling round has twice as many, up to this size: in a write, the
+# interpreter passes to another thread if one computes, and comes back after its switch interval.
+_BATCH_BYTES = 64 << 10
+
 # Of those who wait for room; each may use some of it.
 _WAKE_AT_ONCE = 64
 
@@ -57,6 +61,7 @@ class Outbox:
         self._limit_bytes = limit_bytes
         self._small: list[bytes] = []
         self._small_bytes = 0
+        self._batch_frames = _BATCH_FRAMES
         self._under_way: dict[int, _OutgoingBody] = {}  # by stream; the next one to send first
         self._under_way_bytes = 0  # announced, of all of them
         self._in_line: OrderedDict[int, _OutgoingBody] = OrderedDict()
@@ -123,7 +128,9 @@ class Outbox:
         else:
             self._small.append(frame)
             self._small_bytes += len(frame)
-            if len(self._small) >= _BATCH_FRAMES and not self._channel.has_unsent:
+            is_batch = len(self._small) >= self._batch_frames or self._small_bytes >= _BATCH_BYTES
+            if is_batch and not self._channel.has_unsent:
+                self._batch_frames *= 2
                 self._channel.send_nowait(self._take_small())
             self._wake()
 
@@ -192,6 +199,7 @@ class Outbox:
     async def _send(self) -> None:
         channel = self._channel
         while True:
+            self._batch_frames = _BATCH_FRAMES
             if channel.has_unsent:
                 await channel.flush()
             if self._unclogged is not None and not self.is_clogged:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import trio
@@ -13,6 +14,10 @@ from ._outbox import Outbox
 
 # A read brings 256 KiB at most, in 0.2 ms.
 _READS_PER_CHECKPOINT = 4
+
+# Frames that are handled before the tasks run that they woke. A read may bring thousands of calls:
+# so many tasks, and threads, at a time cost more than a few again and again.
+_FRAMES_AT_ONCE = 128
 
 
 async def receive_frames(
@@ -31,19 +36,24 @@ async def receive_frames(
     """
     reads = 0
     while True:
+        handled = 0
         outbox.cork()
         try:
-            for frame in decoder.frames():
+            for frame in itertools.islice(decoder.frames(), _FRAMES_AT_ONCE):
                 handle(frame)
+                handled += 1
                 reads = 0
         finally:
             outbox.uncork()
-        if not channel.is_drained and reads % _READS_PER_CHECKPOINT == 0:
+        is_more = handled == _FRAMES_AT_ONCE
+        if is_more or (not channel.is_drained and reads % _READS_PER_CHECKPOINT == 0):
             # If there is no need to wait, let the tasks run that the frames woke; and
             # within a large body, let other tasks run now and then.
             await trio.lowlevel.checkpoint()
         if waits and outbox.is_clogged:
             await outbox.unclogged()
+        if is_more:
+            continue
         reads += 1
         count = await channel.receive_into(decoder.buffer())
         if not count:

@@ -61,16 +61,20 @@ class Connection(ABC):
         Iterators and files among the arguments are uploaded meanwhile.
         """
 
-    def start(self, call: PickledCall, done: Callable[[Outcome[Any]], object]) -> int | None:
-        """Make a call without a task that waits for it: ``done`` gets its outcome later.
+    def start(self, call: PickledCall, replied: Callable[[Any], object]) -> int | None:
+        """Make a call without a task that waits for it: ``replied`` gets what `load` takes.
 
         Returns a number for `cancel`; None if such a call needs a task. Raises what
-        `outcome` returns if the call can't be sent; then ``done`` is not called.
+        `outcome` returns if the call can't be sent; then ``replied`` is not called.
         """
         return None
 
+    def load(self, method: str, reply: Any) -> Outcome[Any]:
+        """Return the outcome of a call that `start` has made."""
+        raise NotImplementedError
+
     def cancel(self, number: int) -> None:
-        """Give up a call that `start` has made: cancel the method, and forget ``done``."""
+        """Give up a call that `start` has made: cancel the method, and forget ``replied``."""
         raise NotImplementedError
 
     async def call(self, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:

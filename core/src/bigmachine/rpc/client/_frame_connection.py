@@ -178,12 +178,15 @@ class FrameConnection(Connection):
             raise
         return incoming
 
-    def start(self, call: PickledCall, done: Callable[[Outcome[Any]], object]) -> int | None:
+    def start(self, call: PickledCall, replied: Callable[[_Reply], object]) -> int | None:
         if call.uploads is not None:
             return None
         stream, _ = self._begin(call)
-        self._calls[stream] = functools.partial(self._finish, call.method, done)
+        self._calls[stream] = replied
         return stream
+
+    def load(self, method: str, reply: _Reply) -> Outcome[Any]:
+        return self._load(method, reply)
 
     def cancel(self, number: int) -> None:
         if self._calls.pop(number, None) is not None:
@@ -248,9 +251,6 @@ class FrameConnection(Connection):
             reply = await self._reply(stream)
             nursery.cancel_scope.cancel()
         return reply
-
-    def _finish(self, method: str, done: Callable[[Outcome[Any]], object], reply: _Reply) -> None:
-        done(self._load(method, reply))
 
     def _load(self, method: str, reply: _Reply) -> Outcome[Any]:
         """Return what the method returned, or raised."""

@@ -18,19 +18,22 @@ class PickledResult:
     def __init__(self, method: str, frame: Frame) -> None:
         self._method = method
         self._frame: Frame | None = frame  # until it is unpickled
-        self.size_bytes = frame.size
-        self._lock = threading.RLock()  # reentrant, for signal handlers
+        self._lock: Any = None  # while it is: 100,000 results may wait for that
         self._value: Any = None
         self._error: BaseException | None = None
+        self.size_bytes = frame.size
 
     def load(self) -> Any:
         """Return the result, always the same object; raise `UsageError` if it can't be unpickled.
 
         SystemExit, too, is raised if that is what unpickling raises.
         """
-        with self._lock:
-            if self._frame is not None:
-                self._unpickle(self._frame)
+        if self._frame is not None:
+            with _making_lock:
+                lock = self._lock = self._lock or threading.RLock()
+            with lock:
+                if self._frame is not None:
+                    self._unpickle(self._frame)
         if self._error is not None:
             raise self._error
         return self._value
@@ -44,7 +47,10 @@ class PickledResult:
             self._error = exc.with_traceback(None)  # its cause has the frames that matter
         except BaseException as exc:
             self._error = exc
-        self._frame = None
+        self._frame = self._lock = None
+
+
+_making_lock = threading.RLock()  # both are reentrant, for signal handlers
 
 
 def loaded(value: object) -> Any:

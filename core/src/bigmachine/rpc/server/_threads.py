@@ -8,13 +8,14 @@ import logging
 import queue
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import trio
 
 from ...services._waiting import waiting
+from .._loop_queue import LoopQueue
 from ._gate import Gate
 from ._thread_job import ThreadJob
 
@@ -38,8 +39,7 @@ class ThreadPool:
     At most ``limit`` run at once: each has a place, except those that wait for a call of their
     own, or were cancelled; see `ThreadJob`.
 
-    trio's own threads cost 150 µs per call. Two queues, with one wake-up of the loop for
-    all that is done by then, cost a fifth of that.
+    trio's own threads cost 150 µs per call. Two queues cost a fifth of that.
     """
 
     def __init__(self, limit: int) -> None:
@@ -49,7 +49,7 @@ class ThreadPool:
         """The gate of concurrent methods; others go through `places`."""
         self._token = trio.lowlevel.current_trio_token()
         self._jobs: queue.SimpleQueue[ThreadJob | None] = queue.SimpleQueue()
-        self._done: deque[Callable[[], None]] = deque()
+        self._follow_ups = LoopQueue()
         self._lock = threading.Lock()
         self._threads = 0
         self.running: set[ThreadJob] = set()
@@ -101,9 +101,8 @@ class ThreadPool:
 
     def post(self, function: Callable[[], None]) -> None:
         """Call ``function`` in the trio loop; from any thread."""
-        self._done.append(function)
         with contextlib.suppress(trio.RunFinishedError):
-            self._token.run_sync_soon(self._drain, idempotent=True)
+            self._follow_ups.post(function)
 
     def run(self, function: Callable[..., Awaitable[Any]], *args: Any) -> Any:
         """Run an async function in the trio loop and wait for it; from a pool's thread."""
@@ -232,10 +231,3 @@ class ThreadPool:
                         self._spare -= 1
                         self._threads -= 1
                         return
-
-    def _drain(self) -> None:
-        while self._done:
-            try:
-                self._done.popleft()()
-            except Exception:  # one call's fault; trio would end the whole process
-                logger.exception("a call's outcome could not be handled")
