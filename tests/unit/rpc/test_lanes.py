@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -17,6 +18,7 @@ from bigmachine.rpc._frames import Kind
 from bigmachine.rpc._lane_channel import LaneChannel
 from bigmachine.rpc._payload import dumps
 from bigmachine.rpc.client._dial import _dial_lane
+from bigmachine.rpc.client._lanes import Lane
 from bigmachine.rpc.client._pickled_call import pickle_call
 from bigmachine.rpc.server._lane import MAX_LANES
 from bigmachine.rpc.server._server import Server
@@ -182,6 +184,34 @@ def test_lanes_of_a_connection_are_bounded_and_end_with_it() -> None:
                 lane.close()
 
     run(main)
+
+
+def test_lanes_end_while_threads_close_theirs() -> None:
+    async def main() -> None:
+        async with client(Work()) as it:
+            channel = await it.dial(it.token, 1)
+            with channel._closing:
+                channel.abort()  # whoever closes it may have been interrupted
+            lanes = [Lane(channel, number=n, lanes=it.lanes) for n in range(2000)]
+
+            def close() -> None:
+                for lane in lanes:
+                    it.lanes.close(lane)
+
+            for _ in range(10):
+                it.lanes._all.update((lane.number, lane) for lane in lanes)
+                thread = threading.Thread(target=close)
+                thread.start()
+                while it.lanes._all:
+                    it.lanes.end()
+                thread.join()
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        run(main)
+    finally:
+        sys.setswitchinterval(before)
 
 
 NOTHING = dumps(((), {}))

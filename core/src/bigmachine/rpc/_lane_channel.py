@@ -96,8 +96,14 @@ class LaneChannel:
 
     def abort(self) -> None:
         """End it at once, in any thread: who waits in another one sees the end."""
-        with self._closing, contextlib.suppress(OSError):
-            self._sock.shutdown(socket.SHUT_RDWR)
+        # Who has the lock ends it anyway. It may be a thread that a signal handler has interrupted,
+        # which waits for the loop, so the loop must not wait for it.
+        if self._closing.acquire(blocking=False):
+            try:
+                with contextlib.suppress(OSError):
+                    self._sock.shutdown(socket.SHUT_RDWR)
+            finally:
+                self._closing.release()
 
     def close(self) -> None:
         """Close it, in the thread that uses it."""

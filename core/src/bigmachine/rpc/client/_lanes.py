@@ -125,8 +125,9 @@ class Lanes:
     def end(self) -> None:
         """End all lanes, and with them their calls."""
         self._has_ended = True
-        for lane in list(self._all.values()):
-            lane.channel.abort()
+        for ref in self._all.valuerefs():  # all at once: threads close lanes at any moment
+            if (lane := ref()) is not None:
+                lane.channel.abort()
         self._close_free()
 
     def put_back(self, lane: Lane) -> None:
@@ -148,7 +149,7 @@ class Lanes:
         _lanes_of_process.discard(lane)
         lane.channel.close()
 
-    def elsewhere(self, method: str) -> None:
+    def exclude(self, method: str) -> None:
         """Remember that a method is not called over lanes."""
         self._elsewhere.add(method)
 
@@ -236,8 +237,8 @@ class Lane:
         except CallTimeout:  # an OSError, too
             self._lanes.give_up(self)
             raise
-        except BROKEN:
-            pass
+        except BROKEN as exc:
+            logger.debug("%s: a lane broke: %r", self._lanes.machine, exc)
         except ProtocolError as exc:
             error = exc
         except BaseException:  # Ctrl-C, for instance
@@ -261,7 +262,7 @@ class Lane:
             )
         if kind == Kind.STREAM:
             return Error(UsageError(f"{method} is a generator; call it with stream()"))
-        self._lanes.elsewhere(method)
+        self._lanes.exclude(method)
         return None
 
     def _lost(self, method: str, error: Exception | None, frame: Frame | None) -> LaneLost:
