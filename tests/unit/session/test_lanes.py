@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 import bigmachine as bm
+from bigmachine.machine._portal import Portal
 from bigmachine.rpc._lane_channel import LaneChannel
 from bigmachine.testing import InProcessOptions
 from tests.support.sockets import LANE, SocketSystem, Where, await_lane, has_lane
@@ -125,12 +126,26 @@ def test_lane_that_breaks_ends_its_call_and_no_other(
 def test_lane_that_broke_while_it_was_idle_is_not_used(
     system: SocketSystem, machine: bm.Machine
 ) -> None:
-    idle = threading.Event()
+    connection = machine._calls._controller.connection
+    assert connection is not None
+    assert connection.lanes is not None
     system.break_lanes()
-    for _ in range(2):
-        idle.wait(0.11)  # so long a lane is not checked after a call
-        assert machine.call("H.pid") == os.getpid()
+    for lane in connection.lanes._free:
+        lane.used_at -= 1.0  # after a call, a lane is not checked for a while
+    assert machine.call("H.pid") == os.getpid()
     await_lane(machine)
+
+
+def test_submit_that_is_interrupted_keeps_no_call_from_a_lane(machine: bm.Machine) -> None:
+    def interrupt(frame: FrameType, event: str, arg: object) -> None:
+        if frame.f_code is Portal.start.__code__:
+            sys.settrace(None)
+            raise KeyboardInterrupt
+
+    sys.settrace(interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        machine.submit("H.pid")
+    assert has_lane(machine)
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="no such signal")
