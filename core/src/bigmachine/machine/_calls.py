@@ -15,13 +15,7 @@ from outcome import Error, Outcome, Value
 from .._backoff import backoff
 from .._values import State
 from ..errors import CallTimeout, MachineStopped, RemoteError
-from ..rpc import (
-    Connection,
-    ConnectionLost,
-    IncomingStream,
-    PickledCall,
-    pickle_call,
-)
+from ..rpc import Connection, ConnectionLost, IncomingStream, PickledCall, pickle_call
 from ..services._functions import name_of
 from ..services._handle import Handle
 from ._call_options import CallOptions

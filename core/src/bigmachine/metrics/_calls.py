@@ -38,6 +38,11 @@ class MethodCalls:
             if len(recent) >= _RECENT:
                 self._count_recent()
 
+    def count_cancelled(self) -> None:
+        """Count a call that was given up, or whose result is none that its caller can have."""
+        with self._lock:
+            self.cancelled += 1
+
     @property
     def seconds(self) -> Value:
         """How long those took that returned or raised."""

@@ -204,7 +204,7 @@ class ServingConnection:
         call = self._calls.get(stream)
         if call is not None:
             call.end()
-            call.method.calls.cancelled += 1
+            call.method.calls.count_cancelled()
             call.cancel()
 
 

@@ -48,10 +48,11 @@ class ServedLane:
         """The call that runs now."""
         self.is_replying = False
         """Whether the reply to a call that has ended is not sent yet."""
+        self.native_id = 0
+        """Of the lane's thread, once it runs."""
         self._services = services
         self._pools = pools
         self._limit_bytes = limit_bytes
-        self.native_id = 0
         self._removed = removed
         self._lock = threading.Lock()
         self._channel: LaneChannel | None = None
@@ -92,7 +93,7 @@ class ServedLane:
         with self._lock:
             call, self.call = self.call, None
         if call is not None:
-            call.method.calls.cancelled += 1
+            call.method.calls.count_cancelled()
             call.cancel()
 
     def forget(self, call: LaneCall) -> bool:

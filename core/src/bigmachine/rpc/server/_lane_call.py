@@ -100,7 +100,7 @@ class LaneCall(Call):
 
     def _refuse_items(self) -> None:
         if self._lane.forget(self):
-            self.method.calls.cancelled += 1
+            self.method.calls.count_cancelled()
             self._replies.put((Kind.STREAM, _NOTHING))
 
     def _finish(self, kind: Kind, payload: Payload) -> None:

@@ -45,7 +45,7 @@ class PostCall(Call):
         try:
             await self._is_done.wait()
         except trio.Cancelled:
-            self.method.calls.cancelled += 1
+            self.method.calls.count_cancelled()
             self.cancel()
             raise
         finally:
