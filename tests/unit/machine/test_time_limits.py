@@ -102,6 +102,34 @@ def test_calls_expire_each_at_its_time_unless_they_have_ended():
     run(test)
 
 
+def test_calls_that_have_ended_leave_few_tasks_though_each_had_a_timeout_of_its_own():
+    async def test() -> None:
+        limits = TimeLimits()
+        async with trio.open_nursery() as nursery:
+            tasks = TaskPool(nursery)
+            for n in range(100):
+                call = Call()
+                limits.limit(call, 1000 + n, tasks=tasks)
+                if n % 2:  # else the task has not even begun
+                    await trio.testing.wait_all_tasks_blocked()
+                limits.lift(call, 1000 + n)
+                again = Call()
+                limits.limit(again, 1000 + n, tasks=tasks)
+                await trio.testing.wait_all_tasks_blocked()
+                assert 1000 + n in limits._limited
+                limits.lift(again, 1000 + n)
+                await trio.testing.wait_all_tasks_blocked()
+            assert len(nursery.child_tasks) < 30
+            late = Call()
+            limits.limit(late, 1099, tasks=tasks)
+            await trio.sleep(2000)
+            assert late.expired_at == trio.current_time() - 901
+            assert not limits._limited
+            nursery.cancel_scope.cancel()
+
+    run(test)
+
+
 def test_call_expires_whatever_rounding_makes_of_its_time():
     async def test() -> None:
         limits = TimeLimits()

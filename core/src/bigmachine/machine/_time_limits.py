@@ -6,11 +6,18 @@ import contextlib
 import functools
 import math
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import trio
 
 from ..rpc import Connection, TaskPool
+
+if TYPE_CHECKING:
+    from ..rpc._tasks import Job
+
+# Tasks that stay for the next call of the same timeout. A program may compute each timeout anew,
+# from one deadline: then the task of a timeout ends with its last call.
+_KEPT_TASKS = 16
 
 
 class TimeLimits:
@@ -22,8 +29,7 @@ class TimeLimits:
         self._paused_at = 0.0
         self._paused_for = 0.0
         self._deadlines: dict[trio.CancelScope, float] = {}
-        # By timeout, so that those of each are in the order of their deadlines.
-        self._limited: dict[float, dict[Limited, float]] = {}
+        self._limited: dict[float, _Limits] = {}  # by timeout
 
     def begin(self) -> None:
         """Go by the clock of this trio loop."""
@@ -51,18 +57,24 @@ class TimeLimits:
 
         All with the same timeout share one of the ``tasks``; RuntimeError if these have ended.
         """
-        calls = self._limited.get(timeout)
-        if calls is None:
-            calls = {}
-            tasks.start(functools.partial(self._watch, timeout, calls))
-            self._limited[timeout] = calls
-        calls[call] = self.time() + timeout
+        limits = self._limited.get(timeout)
+        if limits is None:
+            limits = _Limits()
+            limits.job = tasks.start(functools.partial(self._watch, timeout, limits))
+            self._limited[timeout] = limits
+        limits.calls[call] = self.time() + timeout
 
     def lift(self, call: Limited, timeout: float) -> None:
         """Forget a call that has ended."""
-        self._limited.get(timeout, {}).pop(call, None)
+        if (limits := self._limited.get(timeout)) is None:
+            return
+        limits.calls.pop(call, None)
+        if not limits.calls and len(self._limited) > _KEPT_TASKS and limits.job is not None:
+            del self._limited[timeout]  # the next call needs another task: this one ends
+            limits.job.cancel()
 
-    async def _watch(self, timeout: float, calls: dict[Limited, float]) -> None:
+    async def _watch(self, timeout: float, limits: _Limits) -> None:
+        calls = limits.calls
         try:
             while calls:
                 earliest = next(iter(calls.values()))
@@ -74,7 +86,8 @@ class TimeLimits:
                     del calls[call]
                     call.expire()
         finally:
-            del self._limited[timeout]
+            if self._limited.get(timeout) is limits:
+                del self._limited[timeout]
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
@@ -98,6 +111,14 @@ class TimeLimits:
     def _set(self, scope: trio.CancelScope) -> None:
         is_paused = self._pauses > 0
         scope.deadline = math.inf if is_paused else self._deadlines[scope] + self._paused_for
+
+
+class _Limits:
+    """The calls with one timeout, in the order of their deadlines, and what waits for these."""
+
+    def __init__(self) -> None:
+        self.calls: dict[Limited, float] = {}
+        self.job: Job | None = None
 
 
 class Limited(Protocol):
