@@ -297,6 +297,12 @@ def test_limited_number_of_idle_tasks_is_kept() -> None:
                 pool.start(trio.lowlevel.checkpoint)
             await trio.testing.wait_all_tasks_blocked()
             assert 0 < len(nursery.child_tasks) <= 256
+            jobs = [pool.start(trio.sleep_forever) for _ in range(1000)]
+            await trio.testing.wait_all_tasks_blocked()
+            for job in jobs:
+                job.cancel()
+            await trio.testing.wait_all_tasks_blocked()
+            assert 0 < len(nursery.child_tasks) <= 256
             nursery.cancel_scope.cancel()
 
     run(main)

@@ -68,8 +68,8 @@ class TaskPool:
                             return  # to the error below
                         if slot.scope.cancel_called:
                             break
-                        if len(self._idle) == _MAX_IDLE_TASKS:
-                            return
+                    if len(self._idle) >= _MAX_IDLE_TASKS:
+                        return
                     slot.task = current_task()
                     self._idle.append(slot)
                     await wait_task_rescheduled(functools.partial(self._abandon, slot))
