@@ -19,3 +19,4 @@ class Unfinished(NamedTuple):
 
 
 UNTRIED = Unfinished()
+"""Nothing was sent, and no time has passed."""

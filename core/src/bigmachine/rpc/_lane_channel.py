@@ -77,7 +77,7 @@ class LaneChannel:
         return None
 
     @property
-    def decoded_at(self) -> float:
+    def read_at(self) -> float:
         """When the bytes of the latest frame came, by `perf_counter`."""
         return self._decoder.read_at
 

@@ -124,7 +124,7 @@ class LocalSystem(System):
             for _ in range(count):
                 try:
                     launches.append(self._prepare(request))
-                except OSError as exc:
+                except OSError as exc:  # within `launch` it would look like one of the zygote's
                     raise StartError(f"can't start {count} machines: {exc}") from exc
                 yield launches[-1]
 

@@ -137,7 +137,7 @@ class ServedLane:
         new_call: Callable[..., LaneCall] = LaneCall
         if frame.headers and self._pools.trace is not None:
             new_call = functools.partial(TracedLaneCall, trace=self._pools.trace)
-        call = new_call(method, frame, lane=self, pools=self._pools, began=channel.decoded_at)
+        call = new_call(method, frame, lane=self, pools=self._pools, began=channel.read_at)
         stream = frame.stream
         del frame  # it may be large
         with self._lock:
