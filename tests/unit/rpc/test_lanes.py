@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
+import weakref
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import trio
 from outcome import Error, Outcome, Value
@@ -35,6 +37,11 @@ class Work:
 
     def hold(self) -> None:
         self.over.wait(60)
+
+    def take(self, array: Any) -> None:
+        while not isinstance(array, memoryview):
+            array = array.base
+        self.taken = weakref.ref(array.obj)
 
 
 class Client:
@@ -238,6 +245,19 @@ def test_lane_whose_client_breaks_the_protocol_is_closed(
 
     run(main)
     assert "its peer broke the protocol" in caplog.text
+
+
+def test_idle_lane_keeps_nothing_of_its_last_call() -> None:
+    async def main() -> None:
+        work = Work()
+        async with client(work) as it:
+            it.lanes.idle_seconds = 3600.0
+            await it.await_lane()
+            outcome = await it.call("S.take", np.zeros(1 << 20))
+            assert isinstance(outcome, Value)
+            await eventually(lambda: work.taken() is None)
+
+    run(main)
 
 
 def test_server_that_ends_leaves_no_thread_of_a_lane() -> None:
