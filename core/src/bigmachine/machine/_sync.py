@@ -52,6 +52,7 @@ class Machine(Handle):
 
     def __init__(self, machine: AsyncMachine, portal: Portal) -> None:
         self._machine = machine
+        self._calls: Calls = machine._calls
         self._portal = portal
 
     def __repr__(self) -> str:
@@ -235,10 +236,6 @@ class Machine(Handle):
         """Free it, and return when its provider has confirmed that it is gone."""
         with contextlib.suppress(MachineStopped):  # it was shut down with its session
             self._run(self._machine.shutdown)
-
-    @property
-    def _calls(self) -> Calls:
-        return self._machine._calls
 
     def _begin(
         self,

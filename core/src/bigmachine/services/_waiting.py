@@ -1,6 +1,6 @@
 """What a service's method gives up while it waits for a call of its own.
 
-The threads of a machine say what they run (`set_running`), and whatever waits in a thread for
+The threads of a machine say what they run (`thread_state`), and whatever waits in a thread for
 another machine does so in a `waiting` block. Without that, two machines with one processor
 each would wait for each other for ever.
 """
@@ -29,11 +29,13 @@ class Pausable(Protocol):
         """Wait until it may run again."""
 
 
-class _Thread(threading.local):
+class _ThreadState(threading.local):
     runs: Pausable | None = None
 
 
-_thread = _Thread()
+thread_state = _ThreadState()
+"""What the current thread ``runs``."""
+
 _has_waited = False
 
 
@@ -42,21 +44,16 @@ def has_waited() -> bool:
     return _has_waited
 
 
-def set_running(method: Pausable | None) -> None:
-    """Say what this thread runs from now on."""
-    _thread.runs = method
-
-
 def stop_watching() -> None:
     """Let the method of this thread do nothing for long: somebody debugs it."""
-    if _thread.runs is not None:
-        _thread.runs.is_watched = False
+    if thread_state.runs is not None:
+        thread_state.runs.is_watched = False
 
 
 def run_waiting(function: Callable[[A], T], argument: A) -> T:
     """Call ``function``, which waits for another machine, in a `waiting` block; in less time."""
     global _has_waited
-    if _thread.runs is None:
+    if thread_state.runs is None:
         _has_waited = True
         return function(argument)
     with waiting():
@@ -68,14 +65,14 @@ def waiting() -> Iterator[None]:
     """Let other methods run while this thread waits; outside of a service's method, do nothing."""
     global _has_waited
     _has_waited = True
-    method = _thread.runs
+    method = thread_state.runs
     if method is None:
         yield
         return
-    _thread.runs = None  # a block inside this one has nothing to give up
+    thread_state.runs = None  # a block inside this one has nothing to give up
     method.pause()
     try:
         yield
     finally:
         method.resume()
-        _thread.runs = method
+        thread_state.runs = method

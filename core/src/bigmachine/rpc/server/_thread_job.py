@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import Protocol
 
-from ...services._waiting import set_running
+from ...services._waiting import thread_state
 from ._gate import Gate
 
 
@@ -146,10 +146,10 @@ class ThreadJob:
         if self._has_begun:
             self.native_id = self.native_id or threading.get_native_id()
             self._pool.running.add(self)
-            set_running(self)
+            thread_state.runs = self
             follow_up = self._run()
             self.has_returned = True
-            set_running(None)
+            thread_state.runs = None
             self._pool.running.discard(self)
         del self._run  # and with it the arguments
         return follow_up
