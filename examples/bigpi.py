@@ -14,6 +14,7 @@ import re
 import sys
 import time
 import tomllib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
@@ -103,10 +104,11 @@ def estimate(machines: Sequence[bm.Machine], n: int, seed: str) -> Iterator[Esti
     lost: list[tuple[int, str]] = []  # batches of machines that have stopped
     running: dict[Future[int], tuple[bm.Machine, tuple[int, str]]] = {}
     while result.samples < n:
+        queued = Counter(machine for machine, _ in running.values())
         for machine in machines:
-            queued = sum(owner is machine for owner, _ in running.values())
-            free = QUEUED * machine.maxprocs - queued if machine.state is bm.State.RUNNING else 0
-            for _ in range(free):
+            if machine.state is not bm.State.RUNNING:
+                continue
+            for _ in range(QUEUED * machine.maxprocs - queued[machine]):
                 batch = lost.pop() if lost else next(batches, None)
                 if batch:
                     running[machine.submit("PI.sample", *batch)] = machine, batch

@@ -318,6 +318,20 @@ def test_unwanted_body_takes_no_memory() -> None:
         assert decoder.is_idle
 
 
+def test_idle_connection_takes_little_memory_and_busy_one_reads_much_at_once() -> None:
+    tracemalloc.start()
+    decoders = [FrameDecoder() for _ in range(100)]
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert taken / 100 < 4096
+    [decoder, *_] = decoders
+    for frames in (control_frame(Kind.END, 2) * 10_000, SMALL * 10_000):
+        feed(decoder, frames)
+        assert len(decoder.buffer()) >= 16 << 10
+        assert decoder.is_idle
+        decoder = FrameDecoder()
+
+
 # -- invalid input -------------------------------------------------------------
 
 

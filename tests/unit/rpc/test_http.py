@@ -29,7 +29,7 @@ from bigmachine.rpc import (
     http_client,
 )
 from bigmachine.rpc._channel import StreamChannel
-from bigmachine.rpc._protocol import STATUS_RAISED
+from bigmachine.rpc._protocol import PROTOCOL, STATUS_RAISED
 from bigmachine.services._decorators import parallel
 from tests.unit.rpc.wires import DRIVER, MACHINE, run, serving
 
@@ -550,6 +550,31 @@ def test_one_client_can_hold_many_connections() -> None:
                 nursery.start_soon(connection.run)
                 assert await connection.call("S.async_add", (i,), {}) == i + 1
             nursery.cancel_scope.cancel()
+
+    run(main)
+
+
+def test_connection_ends_with_its_response_and_with_its_client() -> None:
+    def descriptors() -> int:
+        return len(os.listdir("/dev/fd"))
+
+    async def main() -> None:
+        async with client(Service()) as (http, url, addr):
+            before = descriptors()
+            for content in (arguments(1), b"invalid"):
+                await http.post(
+                    f"{url}/rpc/S.async_add", content=content, headers=PICKLE, extensions=SNI
+                )
+            async with dial(http, addr):
+                assert descriptors() == before + 2  # both ends are here
+            while descriptors() > before:
+                await trio.lowlevel.checkpoint()
+            upgrade = {"connection": "upgrade", "upgrade": PROTOCOL}
+            request = http.build_request("GET", f"{url}/rpc", headers=upgrade, extensions=SNI)
+            assert (await http.send(request, stream=True)).status_code == 101
+            await http.aclose()
+            while descriptors() > before:
+                await trio.lowlevel.checkpoint()
 
     run(main)
 

@@ -17,7 +17,7 @@ from ..errors import BigmachineError, UsageError
 OK, REMARK, PROBLEM = "ok", "remark", "problem"
 
 _FREE_BYTES = 1 << 30  # a machine's environment and temporary files may need as much
-_OPEN_FILES = 1024  # a driver needs about three for each machine
+_OPEN_FILES = 1024  # a driver needs one for each machine, and six for one on its own computer
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,11 +142,11 @@ def _open_files() -> Iterator[Finding]:
         import resource
     except ImportError:  # Windows
         return
-    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    _, limit = resource.getrlimit(resource.RLIMIT_NOFILE)  # sessions raise the soft limit to it
     if limit == resource.RLIM_INFINITY:
         yield Finding("open files", OK, "any number")
     elif limit < _OPEN_FILES:
-        text = f"at most {limit:,}, enough for about {limit // 4} machines: ulimit -n {_OPEN_FILES}"
+        text = f"at most {limit:,}, enough for about {limit // 6} machines: ulimit -n {_OPEN_FILES}"
         yield Finding("open files", REMARK, text)
     else:
         yield Finding("open files", OK, f"at most {limit:,}")

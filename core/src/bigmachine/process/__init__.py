@@ -10,6 +10,7 @@ from ._command import start_command as start_command
 from ._fork import FORKED as FORKED
 from ._fork import close_in_children as close_in_children
 from ._fork import end_child as end_child
+from ._open_files import allow_open_files as allow_open_files
 from ._start import open_standard_descriptors as open_standard_descriptors
 from ._start import pack as pack
 from ._start import prepare_output as prepare_output

@@ -35,8 +35,10 @@ from ._frames import (
 MAX_PAYLOAD_BYTES = 2 * INLINE_BYTES
 """The longest frame but DATA: a method's name, the pickle and the table of sizes, with room."""
 
-# An idle connection costs little memory; a busy one grows it, up to the largest frame.
-_MIN_SCRATCH_BYTES = 16 << 10
+# An idle connection costs little memory, and a driver may have thousands. One that has received
+# as much at once is busy: it reads up to a TLS record at once; if need be, up to the largest frame.
+_IDLE_SCRATCH_BYTES = 2 << 10
+_BUSY_SCRATCH_BYTES = 16 << 10
 _MAX_SCRATCH_BYTES = 2 * MAX_PAYLOAD_BYTES
 # Above this, anonymous memory from the kernel beats a zeroed bytearray.
 _MMAP_BYTES = 1 << 20
@@ -62,7 +64,7 @@ class FrameDecoder:
     ) -> None:
         self._limit_bytes = limit_bytes
         self._is_wanted = is_wanted
-        self._scratch = memoryview(bytearray(max(_MIN_SCRATCH_BYTES, len(leading))))
+        self._scratch = memoryview(bytearray(max(_IDLE_SCRATCH_BYTES, len(leading))))
         self._scratch[: len(leading)] = leading
         self._start = 0
         self._end = len(leading)
@@ -81,13 +83,16 @@ class FrameDecoder:
         if self._missing and self._target is not None and self._start == self._end:
             return self._target.room(self._missing)
         if self._start == self._end:
+            if self._end == len(self._scratch) < _BUSY_SCRATCH_BYTES:
+                self._scratch = memoryview(bytearray(_BUSY_SCRATCH_BYTES))
             self._start = self._end = 0
         elif self._end == len(self._scratch):
             # The beginning of a frame fills the memory to its end: move it to the front of
             # memory that has room for the rest.
             rest = self._scratch[self._start : self._end].tobytes()
-            if 2 * len(rest) > len(self._scratch) and len(self._scratch) < _MAX_SCRATCH_BYTES:
-                self._scratch = memoryview(bytearray(2 * len(self._scratch)))
+            size = len(self._scratch)
+            if size < _BUSY_SCRATCH_BYTES or size < min(2 * len(rest), _MAX_SCRATCH_BYTES):
+                self._scratch = memoryview(bytearray(max(2 * size, _BUSY_SCRATCH_BYTES)))
             self._scratch[: len(rest)] = rest
             self._start, self._end = 0, len(rest)
         return self._scratch[self._end :]

@@ -18,6 +18,7 @@ from ..boot._shipment import Shipment
 from ..errors import BootError, StartError
 from ..logs._settings import LogSettings
 from ..machine._async import AsyncMachine
+from ..process import allow_open_files
 from ..progress._observer import Progress
 from ..reaper._process import ReaperProcess
 from ..rpc import _failures as failures
@@ -82,6 +83,8 @@ class Starter:
         wait: bool,
     ) -> list[AsyncMachine]:
         """Start machines; see `AsyncSession.start`."""
+        if problem := allow_open_files(n * self._plugins.system.open_files_per_machine):
+            raise StartError(f"can't start {n} machines: {problem}")
         pickled = {
             name: dump_service(name, service) for name, service in check_services(services).items()
         }

@@ -107,6 +107,12 @@ class System:
     This is a promise: the conformance kit kills drivers and checks it. The default is enough
     for the default keepalives and for a VM to power off.
     """
+    open_files_per_machine: ClassVar[int] = 1
+    """How many files the driver has open for each machine, by the default one connection.
+
+    Before `start`, the session raises the driver's limit on open files for so many more; if it
+    can't, it raises `StartError`, and nothing is started.
+    """
     is_billed: ClassVar[bool] = False
     """Whether machines cost money. If so, the conformance kit starts them only on request."""
 

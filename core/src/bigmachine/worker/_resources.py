@@ -12,7 +12,6 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 from .._values import DiskInfo, LoadInfo, MemoryInfo
 from ..metrics._process import resident_bytes
@@ -21,7 +20,7 @@ from ..metrics._process import resident_bytes
 def memory() -> MemoryInfo:
     """Return the memory of the host, or of the smallest container this process is in."""
     total, available = _host_memory()
-    for limit, used in _cgroup_memory():
+    for limit, used in _cgroup_memory(below=total):
         if limit < total:
             total, available = limit, max(0, min(available, limit - used))
     return MemoryInfo(total_bytes=total, available_bytes=available, process_bytes=resident_bytes())
@@ -48,7 +47,7 @@ def processors() -> int:
 
 def _host_memory() -> tuple[int, int]:
     with contextlib.suppress(OSError, KeyError, ValueError):
-        lines = Path("/proc/meminfo").read_text().splitlines()
+        lines = _text("/proc/meminfo").splitlines()
         kilobytes = {
             name: int(rest.split()[0]) for name, _, rest in (x.partition(":") for x in lines)
         }
@@ -59,31 +58,38 @@ def _host_memory() -> tuple[int, int]:
     return 0, 0
 
 
-def _cgroup_memory() -> Iterator[tuple[int, int]]:
-    """Yield (limit, used) in bytes for each memory cgroup above this process that has one."""
+def _cgroup_memory(*, below: int) -> Iterator[tuple[int, int]]:
+    """Yield (limit, used) in bytes for each memory cgroup above this process with a limit.
+
+    Limits of ``below`` or more are left out, since each file takes time, and each keepalive reads
+    them: version 1 has a limit everywhere, by default 8 EiB.
+    """
     with contextlib.suppress(OSError):
-        for line in Path("/proc/self/cgroup").read_text().splitlines():
+        for line in _text("/proc/self/cgroup").splitlines():
             _, controllers, path = line.split(":", 2)
             if controllers == "":
-                root, names = (
-                    Path("/sys/fs/cgroup"),
-                    ("memory.max", "memory.current", "memory.stat"),
-                )
+                root = "/sys/fs/cgroup"
+                names = ("memory.max", "memory.current", "memory.stat")
             elif "memory" in controllers.split(","):
-                root = Path("/sys/fs/cgroup/memory")
+                root = "/sys/fs/cgroup/memory"
                 names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "memory.stat")
             else:
                 continue
-            folder = root / path.lstrip("/")
-            while folder != root.parent and folder.is_relative_to(root):
+            folder = (root + path).rstrip("/")
+            while len(folder) >= len(root):
                 with contextlib.suppress(OSError, ValueError):  # no limit there: "max", or no file
-                    limit = int((folder / names[0]).read_text())
-                    used = int((folder / names[1]).read_text())
-                    yield limit, used - _file_cache(folder / names[2])
-                folder = folder.parent
+                    if (limit := int(_text(f"{folder}/{names[0]}"))) < below:
+                        used = int(_text(f"{folder}/{names[1]}"))
+                        yield limit, used - _file_cache(f"{folder}/{names[2]}")
+                folder = folder.rpartition("/")[0]
 
 
-def _file_cache(stat: Path) -> int:
+def _file_cache(stat: str) -> int:
     """Return the bytes of page cache a cgroup could give back before it kills."""
-    values = dict(line.split() for line in stat.read_text().splitlines())
+    values = dict(line.split() for line in _text(stat).splitlines())
     return int(values.get("total_inactive_file", values.get("inactive_file", 0)))
+
+
+def _text(path: str) -> str:
+    with open(path) as file:
+        return file.read()

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from ._process import Launcher, PendingProcess, Process
     from ._zygote import Zygote
 
-_DESCRIPTORS = 6  # per machine: log, lifeline, pidfd; the machine's ends, and later its connections
 _EXIT_GRACE = 0.5  # a broken connection is seen some ms before the process's end
 _CLEANUP_TIMEOUT = 10.0  # SIGKILL takes ms; longer only if the kernel is stuck
 _CHUNK_BYTES = 1 << 18
@@ -70,6 +69,8 @@ class LocalSystem(System):
     Options = LocalOptions
     capabilities = frozenset({Capability.TAIL, Capability.READ})
     boot_timeout = 60.0
+    # Its log, its lifeline, its pidfd; at first the machine's own ends, and later its connections.
+    open_files_per_machine = 6
     orphan_timeout = 5.0  # machines end in ms; longer on a computer that swaps
     entry: ClassVar[str] = "bigmachine.worker:main"  # what a forked machine runs
 
@@ -112,10 +113,9 @@ class LocalSystem(System):
         """Launch ``count`` machines. If one fails, this stops all and raises `StartError`."""
         import trio
 
-        from ._descriptors import raise_limit
         from ._oom import OomWatch
 
-        if problem := raise_limit(count * _DESCRIPTORS) or self._gpu_shortage(count):
+        if problem := self._gpu_shortage(count):
             raise StartError(f"can't start {count} machines: {problem}")
         self._oom = self._oom or OomWatch()
         launches: list[PendingProcess] = []

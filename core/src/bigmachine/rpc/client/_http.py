@@ -7,6 +7,7 @@ own joins them. Most code only sees an `httpx.AsyncClient`.
 from __future__ import annotations
 
 import contextlib
+import functools
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
@@ -78,50 +79,61 @@ class MachineClient(httpx.AsyncClient):
 
 
 class _Transport(httpx.AsyncBaseTransport):
-    """httpx's transport interface over a connection pool with our network backend."""
+    """httpx's transport interface over httpcore, with a connection for each request.
+
+    Nearly all are upgraded, and then live as long as their machine: a pool could use none of
+    them again, and would look through all of them for each new request.
+    """
 
     def __init__(self, context: ssl.SSLContext, network: _NetworkBackend) -> None:
-        # No limits: an upgraded connection holds its place in the pool while it lives.
-        self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=context,
-            max_connections=None,
-            max_keepalive_connections=0,
-            http1=True,
-            http2=False,
-            network_backend=network,
-        )
+        self._context = context
+        self._network = network
+        self._connections: set[httpcore.AsyncHTTPConnection] = set()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         assert isinstance(request.stream, httpx.AsyncByteStream)
         url = request.url
-        with _httpx_errors():
-            response = await self._pool.handle_async_request(
-                httpcore.Request(
-                    method=request.method,
-                    url=httpcore.URL(
-                        scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path
-                    ),
-                    headers=request.headers.raw,
-                    content=request.stream,
-                    extensions=request.extensions,
-                )
-            )
+        core_request = httpcore.Request(
+            method=request.method,
+            url=httpcore.URL(
+                scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path
+            ),
+            headers=request.headers.raw,
+            content=request.stream,
+            extensions=request.extensions,
+        )
+        connection = httpcore.AsyncHTTPConnection(
+            core_request.url.origin, ssl_context=self._context, network_backend=self._network
+        )
+        self._connections.add(connection)
+        try:
+            with _httpx_errors():
+                response = await connection.handle_async_request(core_request)
+        except BaseException:
+            await self._close(connection)
+            raise
         return httpx.Response(
             status_code=response.status,
             headers=response.headers,
-            stream=_ResponseStream(response),
+            stream=_ResponseStream(response, close=functools.partial(self._close, connection)),
             extensions=response.extensions,
         )
 
     async def aclose(self) -> None:
-        await self._pool.aclose()
+        for connection in [*self._connections]:
+            await self._close(connection)
+
+    async def _close(self, connection: httpcore.AsyncHTTPConnection) -> None:
+        self._connections.discard(connection)
+        await connection.aclose()
 
 
 class _ResponseStream(httpx.AsyncByteStream):
-    """A response's body, with its errors translated to httpx's."""
+    """A response's body, with its errors translated to httpx's; ``close`` ends its connection."""
 
-    def __init__(self, response: httpcore.Response) -> None:
+    def __init__(self, response: httpcore.Response, close: Callable[[], Awaitable[None]]) -> None:
         self._response = response
+        self._close = close
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         with _httpx_errors():
@@ -129,7 +141,10 @@ class _ResponseStream(httpx.AsyncByteStream):
                 yield part
 
     async def aclose(self) -> None:
-        await self._response.aclose()
+        try:
+            await self._response.aclose()
+        finally:
+            await self._close()
 
 
 class _NetworkBackend(httpcore.AsyncNetworkBackend):

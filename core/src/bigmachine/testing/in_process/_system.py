@@ -81,6 +81,7 @@ class InProcessSystem(System):
     Options = InProcessOptions
     capabilities = frozenset({Capability.READ, Capability.CONSOLE, Capability.INSTANCES})
     uses_reaper = False  # its machines end with this process
+    open_files_per_machine = 0  # its network is in memory
     boot_timeout = 60.0
     orphan_timeout = 5.0  # its machines are part of the driver
 
