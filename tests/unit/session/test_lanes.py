@@ -192,6 +192,20 @@ def test_many_threads_share_a_few_lanes(machine: bm.Machine) -> None:
     until(lambda: len(connection.lanes._all) <= 8 and not connection.lanes.is_in_use)
 
 
+def test_submitted_call_that_takes_long_keeps_others_from_lanes_only_at_first() -> None:
+    begun.clear()
+    over.clear()
+    options = InProcessOptions(maxprocs=2, keepalive_period=0.02, keepalive_timeout=LONG)
+    with bm.Session(SocketSystem(options)) as session:
+        [machine] = session.start(1, services={"H": Holder(), "Where": Where()})
+        await_lane(machine)
+        held = machine.submit("H.hold")
+        await_lane(machine)
+        assert not held.done()
+        over.set()
+        assert held.result(LONG) != LANE
+
+
 class Interruption:
     """A trace function that raises at an instruction of a call, counted in this package.
 

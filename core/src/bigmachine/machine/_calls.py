@@ -80,8 +80,8 @@ class Calls:
     def at_once(self, call: PickledCall) -> Any:
         """Make a call in this thread, past the loop: return what the method returned, or raise.
 
-        Or return an `Unfinished`, if the rest is up to `outcome`. A call that follows submitted
-        ones takes the way that they take, so as not to arrive before them.
+        Or return an `Unfinished`, if the rest is up to `outcome`. A call takes the way of submitted
+        ones that may still be on it, so as not to arrive before them.
         """
         connection, timeout = self._controller.connection, self.options.timeout
         if (
@@ -112,7 +112,7 @@ class Calls:
 
     @property
     def submitted(self) -> set[object]:
-        """The futures of calls that were submitted and are not done; for any thread."""
+        """See `Controller.submitted`."""
         return self._controller.submitted
 
     async def outcome(

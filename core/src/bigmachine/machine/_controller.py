@@ -88,7 +88,8 @@ class Controller:
         self.is_freed = False
         """Whether its provider has confirmed that it is gone."""
         self.submitted: set[object] = set()
-        """The futures of calls that were submitted and are not done; for any thread."""
+        """The futures of submitted calls that may not have reached the machine; for any thread."""
+        self._submitted_before: set[object] = set()  # the last reply to a keepalive
         self.time_limits = debugger.time_limits if debugger is not None else TimeLimits()
         self.time_limits.begin()
         self._debugger = debugger
@@ -293,6 +294,9 @@ class Controller:
         self.maxprocs = await self._startup.install(nursery, self._services, maxprocs=self.maxprocs)
 
     async def _after_reply(self, reply: KeepaliveReply) -> None:
+        # The keepalive was sent after the reply to the one before, and has arrived after them.
+        self.submitted.difference_update(self._submitted_before)
+        self._submitted_before = set(self.submitted)
         if self.owned:
             await self._log_levels.update(self._link.connection)
             if not reply.healthy:
