@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -17,6 +20,7 @@ from bigmachine.rpc._frames import Kind
 from bigmachine.rpc._lane_channel import LaneChannel
 from bigmachine.rpc._payload import dumps
 from bigmachine.rpc.client._dial import _dial_lane
+from bigmachine.rpc.client._lanes import Lanes
 from bigmachine.rpc.client._pickled_call import pickle_call
 from bigmachine.rpc.server._lane import MAX_LANES
 from bigmachine.rpc.server._server import Server
@@ -95,6 +99,65 @@ def test_lane_is_made_once_calls_follow_each_other_and_closed_when_idle() -> Non
             await it.await_lane()
 
     run(main)
+
+
+class Interruption:
+    """A trace function that raises at an instruction of the code that asks for a lane."""
+
+    def __init__(self, instruction: int) -> None:
+        self._left = instruction
+
+    def __call__(self, frame: FrameType, event: str, arg: object) -> Interruption | None:
+        if frame.f_code.co_filename != Lanes._miss.__code__.co_filename:
+            return None
+        frame.f_trace_opcodes = True
+        self._left -= event in ("line", "opcode")  # Python 3.12 tells of lines alone, at first
+        if not self._left:
+            sys.settrace(None)
+            raise KeyboardInterrupt
+        return self
+
+
+def test_ctrl_c_at_any_moment_of_a_call_leaves_further_calls_their_lane() -> None:
+    call = pickle_call("S.add", (1, 2), {})
+
+    def is_interrupted(lanes: Lanes, instruction: int) -> bool:
+        sys.settrace(Interruption(instruction))
+        try:
+            lanes.outcome(call)
+        except KeyboardInterrupt:
+            return True
+        finally:
+            sys.settrace(None)
+        return False
+
+    async def try_at(instruction: int) -> bool:
+        async with trio.open_nursery() as nursery:
+            dialled = trio.Event()
+
+            async def dial(number: int) -> LaneChannel:
+                dialled.set()
+                raise OSError("it is enough that it was tried")
+
+            lanes = Lanes(
+                dial, give_up=lambda number: None, addr="", machine="", limit_bytes=1 << 20
+            )
+            nursery.start_soon(lanes.run)
+            lanes.outcome(call)
+            more = is_interrupted(lanes, instruction)
+            lanes.outcome(call)
+            with trio.fail_after(60):
+                await dialled.wait()
+            nursery.cancel_scope.cancel()
+        return more
+
+    async def main() -> None:
+        for instruction in itertools.count(1):
+            if not await try_at(instruction):
+                break
+        assert instruction > 20
+
+    trio.run(main)
 
 
 def test_call_of_a_lane_counts_as_one_in_flight_at_both_ends() -> None:

@@ -163,8 +163,13 @@ class Machine(Handle):
         """
 
         def begin(future: CallFuture) -> CallFuture:
-            self._calls.submitted.add(future)
-            return self._portal.start(future)
+            submitted = self._calls.submitted
+            try:
+                submitted.add(future)
+                return self._portal.start(future)
+            except BaseException:  # it has not begun: no call has to wait for it
+                submitted.discard(future)
+                raise
 
         return self._begin(begin, self._calls.pickle(method, args, kwargs, copy=True))
 
