@@ -117,3 +117,29 @@ def test_call_expires_whatever_rounding_makes_of_its_time():
             nursery.cancel_scope.cancel()
 
     run(test)
+
+
+def test_calls_with_a_timeout_each_leave_no_task_when_they_have_ended():
+    async def test() -> None:
+        limits = TimeLimits()
+        async with trio.open_nursery() as nursery:
+            tasks = TaskPool(nursery)
+            calls = [Call() for _ in range(1000)]
+            for n, call in enumerate(calls):
+                limits.limit(call, 100 + n, tasks=tasks)
+                if n % 2:
+                    await trio.testing.wait_all_tasks_blocked()
+            for n, call in enumerate(calls[:999]):
+                limits.lift(call, 100 + n)
+            again = Call()
+            limits.limit(again, 100, tasks=tasks)
+            await trio.testing.wait_all_tasks_blocked()
+            assert len(limits._limited) < 50
+            began = trio.current_time()
+            await trio.sleep(2000)
+            assert not limits._limited
+            assert (again.expired_at, calls[-1].expired_at) == (began + 100, began + 1099)
+            assert not any(call.expired_at for call in calls[:999])
+            nursery.cancel_scope.cancel()
+
+    run(test)

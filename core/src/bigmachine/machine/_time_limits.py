@@ -12,6 +12,8 @@ import trio
 
 from ..rpc import Connection, TaskPool
 
+_KEPT_TIMEOUTS = 16
+
 
 class TimeLimits:
     """A clock that can be paused, and the cancel scopes that go by it."""
@@ -23,7 +25,7 @@ class TimeLimits:
         self._paused_for = 0.0
         self._deadlines: dict[trio.CancelScope, float] = {}
         # By timeout, so that those of each are in the order of their deadlines.
-        self._limited: dict[float, dict[Limited, float]] = {}
+        self._limited: dict[float, _LimitedCalls] = {}
 
     def begin(self) -> None:
         """Go by the clock of this trio loop."""
@@ -36,13 +38,13 @@ class TimeLimits:
         return now - self._paused_for
 
     @contextlib.contextmanager
-    def until(self, deadline: float) -> Iterator[None]:
+    def until(self, deadline: float) -> Iterator[trio.CancelScope]:
         """Cancel the block at a time of this clock; what follows the block then runs."""
         with trio.CancelScope() as scope:
             self._deadlines[scope] = deadline
             self._set(scope)
             try:
-                yield
+                yield scope
             finally:
                 del self._deadlines[scope]
 
@@ -53,20 +55,27 @@ class TimeLimits:
         """
         calls = self._limited.get(timeout)
         if calls is None:
-            calls = {}
+            calls = _LimitedCalls()
             tasks.start(functools.partial(self._watch, timeout, calls))
             self._limited[timeout] = calls
         calls[call] = self.time() + timeout
 
     def lift(self, call: Limited, timeout: float) -> None:
         """Forget a call that has ended."""
-        self._limited.get(timeout, {}).pop(call, None)
+        if (calls := self._limited.get(timeout)) is None:
+            return
+        calls.pop(call, None)
+        # Most programs have a few timeouts. If each call has its own, no task may stay that long.
+        if not calls and len(self._limited) > _KEPT_TIMEOUTS:
+            del self._limited[timeout]
+            if calls.sleep is not None:
+                calls.sleep.cancel()
 
-    async def _watch(self, timeout: float, calls: dict[Limited, float]) -> None:
+    async def _watch(self, timeout: float, calls: _LimitedCalls) -> None:
         try:
             while calls:
                 earliest = next(iter(calls.values()))
-                with self.until(earliest):
+                with self.until(earliest) as calls.sleep:
                     await trio.sleep_forever()
                 now = max(self.time(), earliest)  # rounding must not keep it from expiring
                 while calls and next(iter(calls.values())) <= now:
@@ -74,7 +83,8 @@ class TimeLimits:
                     del calls[call]
                     call.expire()
         finally:
-            del self._limited[timeout]
+            if self._limited.get(timeout) is calls:
+                del self._limited[timeout]
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
@@ -98,6 +108,16 @@ class TimeLimits:
     def _set(self, scope: trio.CancelScope) -> None:
         is_paused = self._pauses > 0
         scope.deadline = math.inf if is_paused else self._deadlines[scope] + self._paused_for
+
+
+class _LimitedCalls(dict["Limited", float]):
+    """Calls with the same timeout and their deadlines, and what ends the ``sleep`` until one."""
+
+    __slots__ = ("sleep",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sleep: trio.CancelScope | None = None
 
 
 class Limited(Protocol):
