@@ -228,6 +228,22 @@ def test_lane_of_another_connection_is_refused() -> None:
     run(main)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="asks for a stack that is too large")
+def test_lane_is_refused_when_no_thread_can_be_started() -> None:
+    async def main() -> None:
+        async with client(Work()) as it:
+            before = threading.stack_size(1 << 46)
+            try:
+                with pytest.raises(ProtocolError, match="has no lane for us"):
+                    await it.dial(it.token, 1)
+            finally:
+                threading.stack_size(before)
+            assert not it.served
+            (await it.dial(it.token, 1)).close()  # it was not made, so the number is free
+
+    run(main)
+
+
 def test_lanes_of_a_connection_are_bounded_and_end_with_it() -> None:
     async def main() -> None:
         async with client(Work()) as it:

@@ -89,12 +89,18 @@ class ServingConnection:
         """Return a new lane, for its own connection to serve; None if there can be none."""
         if self._has_ended or number in self._lanes or len(self._lanes) >= MAX_LANES:
             return None
-        lane = self._lanes[number] = ServedLane(
+        lane = ServedLane(
             services=self._services,
             pools=self._pools,
             limit_bytes=self._limit_bytes,
             removed=functools.partial(self._lanes.pop, number, None),
         )
+        try:
+            lane.start()
+        except RuntimeError as exc:  # a limit of the system
+            logger.debug("a lane is refused: %s", exc)
+            return None
+        self._lanes[number] = lane
         return lane
 
     @property
