@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from types import FrameType
 from typing import Any
 
@@ -15,7 +16,7 @@ import trio
 from outcome import Error, Outcome, Value
 
 from bigmachine.errors import ProtocolError
-from bigmachine.rpc import FrameConnection, dial, http_client
+from bigmachine.rpc import ConnectionLost, FrameConnection, dial, http_client
 from bigmachine.rpc._frames import Kind
 from bigmachine.rpc._lane_channel import LaneChannel
 from bigmachine.rpc._payload import dumps
@@ -200,6 +201,30 @@ def test_machine_that_ends_cancels_calls_of_lanes_and_answers_no_more() -> None:
             it.connection._end()  # as when the machine's process has ended
             await eventually(lambda: len(found) == 2)
             assert all(outcome is None or isinstance(outcome, Error) for outcome in found)
+
+    run(main)
+
+
+def test_machine_without_services_as_it_ends_says_of_no_call_that_it_is_wrong() -> None:
+    async def main() -> None:
+        async with client(Work()) as it, trio.open_nursery() as nursery:
+            await it.await_lane()
+            found: list[Any] = []
+
+            async def call_by(way: Callable[[], Awaitable[Any]]) -> None:
+                found.append(await way())
+
+            await it.server.end_calls(0.01, with_threads=True)
+            it.server.services.clear()
+            nursery.start_soon(call_by, it.call)
+            call = pickle_call("S.add", (1, 2), {})
+            nursery.start_soon(call_by, functools.partial(it.connection.outcome, call))
+            with trio.move_on_after(0.05):
+                await eventually(lambda: found)
+            assert not found
+            it.connection._end()  # as when the machine's process has ended
+            await eventually(lambda: len(found) == 2)
+            assert all(isinstance(outcome.error, ConnectionLost) for outcome in found)
 
     run(main)
 

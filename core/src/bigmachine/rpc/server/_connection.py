@@ -174,6 +174,8 @@ class ServingConnection:
                 raise UsageError(f"{frame.name}: {MAX_CALLS} calls run over this connection")
             method = self._services.find(frame.name)
         except UsageError as exc:
+            if self._pools.is_closed:  # there are no more services; see `Server.end_calls`
+                return
             error = dump_exception(CallError(exc))
             self._outbox.post_message(Kind.ERROR, stream, error, is_urgent=not self._calls)
             return

@@ -131,6 +131,8 @@ class ServedLane:
         try:
             method = self._services.find(frame.name)
         except UsageError as exc:
+            if self._pools.is_closed:  # there are no more services; see `Server.end_calls`
+                return True
             channel.send_message(Kind.ERROR, frame.stream, dump_exception(CallError(exc)))
             return True
         if method.is_async:
