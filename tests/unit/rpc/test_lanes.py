@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import trio
@@ -21,7 +21,7 @@ from bigmachine.rpc._frames import Kind
 from bigmachine.rpc._lane_channel import LaneChannel
 from bigmachine.rpc._payload import dumps
 from bigmachine.rpc.client._dial import _dial_lane
-from bigmachine.rpc.client._lanes import Lanes
+from bigmachine.rpc.client._lanes import Lane, Lanes
 from bigmachine.rpc.client._pickled_call import pickle_call
 from bigmachine.rpc.server._lane import MAX_LANES
 from bigmachine.rpc.server._server import Server
@@ -157,6 +157,46 @@ def test_ctrl_c_at_any_moment_of_a_call_leaves_further_calls_their_lane() -> Non
             if not await try_at(instruction):
                 break
         assert instruction > 20
+
+    trio.run(main)
+
+
+class Ended:
+    """A channel of which nothing is left to end."""
+
+    def abort(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def test_lanes_end_while_threads_close_theirs() -> None:
+    async def main() -> None:
+        lanes = Lanes(
+            lambda _: pytest.fail("none is wanted"),
+            give_up=lambda number: None,
+            addr="",
+            machine="",
+            limit_bytes=1,
+        )
+        each = [Lane(cast("LaneChannel", Ended()), number=n, lanes=lanes) for n in range(100)]
+        lanes._all.update({lane.number: lane for lane in each})
+
+        def close_one(frame: FrameType, event: str, arg: object) -> Any:
+            """Do at each line of what runs what another thread might do there."""
+            if event == "line" and each:
+                sys.settrace(None)
+                lanes.close(each.pop())
+                sys.settrace(close_one)
+            return close_one
+
+        sys.settrace(close_one)
+        try:
+            lanes.end()
+        finally:
+            sys.settrace(None)
+        assert len(each) < 95
 
     trio.run(main)
 

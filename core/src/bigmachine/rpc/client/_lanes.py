@@ -125,8 +125,9 @@ class Lanes:
     def end(self) -> None:
         """End all lanes, and with them their calls."""
         self._has_ended = True
-        for lane in list(self._all.values()):
-            lane.channel.abort()
+        for reference in self._all.valuerefs():  # at once: threads close their lanes meanwhile
+            if (lane := reference()) is not None:
+                lane.channel.abort()
         self._close_free()
 
     def put_back(self, lane: Lane) -> None:
