@@ -212,6 +212,8 @@ def test_every_thread_that_waits_for_a_future_is_woken(machine):
         until(lambda: len(future._condition._sleepers) == len(asks))
         machine.call("Work.open", "all")
         assert [each.result() for each in asked] == ["opened", None] * 4
+    with future._condition:
+        assert not future._condition.wait(0)
     assert not future._condition._sleepers
 
 

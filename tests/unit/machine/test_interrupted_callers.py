@@ -15,6 +15,7 @@ import trio
 
 import bigmachine as bm
 from bigmachine.machine._future import LoopFuture
+from bigmachine.machine._yielding_future import YieldingFuture
 from bigmachine.testing import InProcessSystem
 from tests.support.services import Echo
 from tests.support.waiting import until
@@ -108,5 +109,40 @@ def test_ctrl_c_at_any_moment_before_a_call_waits_cancels_its_method(machine: bm
             machine.call("S.sleep")
         until(lambda: machine.call("S.count") == 0)
         if interruption.is_last:
+            break
+    assert instruction > 20
+
+
+class WaitInterruption:
+    """A trace function that raises at an instruction of the code in which a future is awaited."""
+
+    def __init__(self, instruction: int) -> None:
+        self._left = instruction
+
+    def __call__(self, frame: FrameType, event: str, arg: object) -> WaitInterruption | None:
+        if frame.f_code.co_filename != YieldingFuture._wait.__code__.co_filename:
+            return None
+        frame.f_trace_opcodes = True
+        self._left -= event in ("line", "opcode")
+        if not self._left:
+            sys.settrace(None)
+            raise KeyboardInterrupt
+        return self
+
+
+def test_ctrl_c_at_any_moment_of_a_wait_is_raised_and_leaves_the_future_usable() -> None:
+    for instruction in itertools.count(1):
+        future: YieldingFuture[int] = YieldingFuture()
+        sys.settrace(WaitInterruption(instruction))
+        try:
+            with pytest.raises((KeyboardInterrupt, TimeoutError)) as caught:
+                future.result(timeout=0)
+        finally:
+            sys.settrace(None)
+        thread = threading.Thread(target=future.finish, args=(1, None), daemon=True)
+        thread.start()
+        assert future.result(LONG) == 1
+        thread.join()
+        if caught.type is TimeoutError:
             break
     assert instruction > 20

@@ -102,34 +102,6 @@ def test_calls_expire_each_at_its_time_unless_they_have_ended():
     run(test)
 
 
-def test_calls_that_have_ended_leave_few_tasks_though_each_had_a_timeout_of_its_own():
-    async def test() -> None:
-        limits = TimeLimits()
-        async with trio.open_nursery() as nursery:
-            tasks = TaskPool(nursery)
-            for n in range(100):
-                call = Call()
-                limits.limit(call, 1000 + n, tasks=tasks)
-                if n % 2:  # else the task has not even begun
-                    await trio.testing.wait_all_tasks_blocked()
-                limits.lift(call, 1000 + n)
-                again = Call()
-                limits.limit(again, 1000 + n, tasks=tasks)
-                await trio.testing.wait_all_tasks_blocked()
-                assert 1000 + n in limits._limited
-                limits.lift(again, 1000 + n)
-                await trio.testing.wait_all_tasks_blocked()
-            assert len(nursery.child_tasks) < 30
-            late = Call()
-            limits.limit(late, 1099, tasks=tasks)
-            await trio.sleep(2000)
-            assert late.expired_at == trio.current_time() - 901
-            assert not limits._limited
-            nursery.cancel_scope.cancel()
-
-    run(test)
-
-
 def test_call_expires_whatever_rounding_makes_of_its_time():
     async def test() -> None:
         limits = TimeLimits()
@@ -142,6 +114,32 @@ def test_call_expires_whatever_rounding_makes_of_its_time():
                 limits.limit(call, 0.3, tasks=tasks)
                 await trio.sleep(0.7)
                 assert call.expired_at is not None
+            nursery.cancel_scope.cancel()
+
+    run(test)
+
+
+def test_calls_with_a_timeout_each_leave_no_task_when_they_have_ended():
+    async def test() -> None:
+        limits = TimeLimits()
+        async with trio.open_nursery() as nursery:
+            tasks = TaskPool(nursery)
+            calls = [Call() for _ in range(1000)]
+            for n, call in enumerate(calls):
+                limits.limit(call, 100 + n, tasks=tasks)
+                if n % 2:
+                    await trio.testing.wait_all_tasks_blocked()
+            for n, call in enumerate(calls[:999]):
+                limits.lift(call, 100 + n)
+            again = Call()
+            limits.limit(again, 100, tasks=tasks)
+            await trio.testing.wait_all_tasks_blocked()
+            assert len(limits._limited) < 50
+            began = trio.current_time()
+            await trio.sleep(2000)
+            assert not limits._limited
+            assert (again.expired_at, calls[-1].expired_at) == (began + 100, began + 1099)
+            assert not any(call.expired_at for call in calls[:999])
             nursery.cancel_scope.cancel()
 
     run(test)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import itertools
 import sys
 import threading
 import weakref
-from collections.abc import AsyncIterator, Callable
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable
+from types import FrameType
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -15,12 +18,12 @@ import trio
 from outcome import Error, Outcome, Value
 
 from bigmachine.errors import ProtocolError
-from bigmachine.rpc import FrameConnection, dial, http_client
+from bigmachine.rpc import ConnectionLost, FrameConnection, dial, http_client
 from bigmachine.rpc._frames import Kind
 from bigmachine.rpc._lane_channel import LaneChannel
 from bigmachine.rpc._payload import dumps
 from bigmachine.rpc.client._dial import _dial_lane
-from bigmachine.rpc.client._lanes import Lane
+from bigmachine.rpc.client._lanes import Lane, Lanes
 from bigmachine.rpc.client._pickled_call import pickle_call
 from bigmachine.rpc.server._lane import MAX_LANES
 from bigmachine.rpc.server._server import Server
@@ -106,6 +109,105 @@ def test_lane_is_made_once_calls_follow_each_other_and_closed_when_idle() -> Non
     run(main)
 
 
+class Interruption:
+    """A trace function that raises at an instruction of the code that asks for a lane."""
+
+    def __init__(self, instruction: int) -> None:
+        self._left = instruction
+
+    def __call__(self, frame: FrameType, event: str, arg: object) -> Interruption | None:
+        if frame.f_code.co_filename != Lanes._miss.__code__.co_filename:
+            return None
+        frame.f_trace_opcodes = True
+        self._left -= event in ("line", "opcode")  # Python 3.12 tells of lines alone, at first
+        if not self._left:
+            sys.settrace(None)
+            raise KeyboardInterrupt
+        return self
+
+
+def test_ctrl_c_at_any_moment_of_a_call_leaves_further_calls_their_lane() -> None:
+    call = pickle_call("S.add", (1, 2), {})
+
+    def is_interrupted(lanes: Lanes, instruction: int) -> bool:
+        sys.settrace(Interruption(instruction))
+        try:
+            lanes.outcome(call)
+        except KeyboardInterrupt:
+            return True
+        finally:
+            sys.settrace(None)
+        return False
+
+    async def try_at(instruction: int) -> bool:
+        async with trio.open_nursery() as nursery:
+            dialled = trio.Event()
+
+            async def dial(number: int) -> LaneChannel:
+                dialled.set()
+                raise OSError("it is enough that it was tried")
+
+            lanes = Lanes(
+                dial, give_up=lambda number: None, addr="", machine="", limit_bytes=1 << 20
+            )
+            nursery.start_soon(lanes.run)
+            lanes.outcome(call)
+            more = is_interrupted(lanes, instruction)
+            lanes.outcome(call)
+            with trio.fail_after(60):
+                await dialled.wait()
+            nursery.cancel_scope.cancel()
+        return more
+
+    async def main() -> None:
+        for instruction in itertools.count(1):
+            if not await try_at(instruction):
+                break
+        assert instruction > 20
+
+    trio.run(main)
+
+
+class Ended:
+    """A channel of which nothing is left to end."""
+
+    def abort(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def test_lanes_end_while_threads_close_theirs() -> None:
+    async def main() -> None:
+        lanes = Lanes(
+            lambda _: pytest.fail("none is wanted"),
+            give_up=lambda number: None,
+            addr="",
+            machine="",
+            limit_bytes=1,
+        )
+        each = [Lane(cast("LaneChannel", Ended()), number=n, lanes=lanes) for n in range(100)]
+        lanes._all.update({lane.number: lane for lane in each})
+
+        def close_one(frame: FrameType, event: str, arg: object) -> Any:
+            """Do at each line of what runs what another thread might do there."""
+            if event == "line" and each:
+                sys.settrace(None)
+                lanes.close(each.pop())
+                sys.settrace(close_one)
+            return close_one
+
+        sys.settrace(close_one)
+        try:
+            lanes.end()
+        finally:
+            sys.settrace(None)
+        assert len(each) < 95
+
+    trio.run(main)
+
+
 def test_call_of_a_lane_counts_as_one_in_flight_at_both_ends() -> None:
     async def main() -> None:
         work = Work()
@@ -150,6 +252,30 @@ def test_machine_that_ends_cancels_calls_of_lanes_and_answers_no_more() -> None:
     run(main)
 
 
+def test_machine_without_services_as_it_ends_says_of_no_call_that_it_is_wrong() -> None:
+    async def main() -> None:
+        async with client(Work()) as it, trio.open_nursery() as nursery:
+            await it.await_lane()
+            found: list[Any] = []
+
+            async def call_by(way: Callable[[], Awaitable[Any]]) -> None:
+                found.append(await way())
+
+            await it.server.end_calls(0.01, with_threads=True)
+            it.server.services.clear()
+            nursery.start_soon(call_by, it.call)
+            call = pickle_call("S.add", (1, 2), {})
+            nursery.start_soon(call_by, functools.partial(it.connection.outcome, call))
+            with trio.move_on_after(0.05):
+                await eventually(lambda: found)
+            assert not found
+            it.connection._end()  # as when the machine's process has ended
+            await eventually(lambda: len(found) == 2)
+            assert all(isinstance(outcome.error, ConnectionLost) for outcome in found)
+
+    run(main)
+
+
 @pytest.mark.parametrize("number", ["0", "-1", "1.5", "9" * 20, "1 2", "x"])
 def test_lane_with_a_bad_number_is_refused(number: str) -> None:
     async def main() -> None:
@@ -174,6 +300,22 @@ def test_lane_of_another_connection_is_refused() -> None:
     run(main)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="asks for a stack that is too large")
+def test_lane_is_refused_when_no_thread_can_be_started() -> None:
+    async def main() -> None:
+        async with client(Work()) as it:
+            before = threading.stack_size(1 << 46)
+            try:
+                with pytest.raises(ProtocolError, match="has no lane for us"):
+                    await it.dial(it.token, 1)
+            finally:
+                threading.stack_size(before)
+            assert not it.served
+            (await it.dial(it.token, 1)).close()  # it was not made, so the number is free
+
+    run(main)
+
+
 def test_lanes_of_a_connection_are_bounded_and_end_with_it() -> None:
     async def main() -> None:
         async with client(Work()) as it:
@@ -193,32 +335,17 @@ def test_lanes_of_a_connection_are_bounded_and_end_with_it() -> None:
     run(main)
 
 
-def test_lanes_end_while_threads_close_theirs() -> None:
+def test_lane_is_aborted_though_whoever_closes_it_was_interrupted() -> None:
     async def main() -> None:
         async with client(Work()) as it:
             channel = await it.dial(it.token, 1)
             with channel._closing:
-                channel.abort()  # whoever closes it may have been interrupted
-            lanes = [Lane(channel, number=n, lanes=it.lanes) for n in range(2000)]
+                channel.abort()  # it does not wait: who has the lock ends it
+            channel.abort()
+            assert await trio.to_thread.run_sync(channel.receive) is None
+            channel.close()
 
-            def close() -> None:
-                for lane in lanes:
-                    it.lanes.close(lane)
-
-            for _ in range(10):
-                it.lanes._all.update((lane.number, lane) for lane in lanes)
-                thread = threading.Thread(target=close)
-                thread.start()
-                while it.lanes._all:
-                    it.lanes.end()
-                thread.join()
-
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    try:
-        run(main)
-    finally:
-        sys.setswitchinterval(before)
+    run(main)
 
 
 NOTHING = dumps(((), {}))

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import concurrent.futures
 import itertools
+import logging
 import os
+import pickle
 import signal
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
@@ -15,6 +18,7 @@ from typing import Any
 import pytest
 
 import bigmachine as bm
+from bigmachine.machine._handle_record import handle_record
 from bigmachine.machine._portal import Portal
 from bigmachine.rpc._lane_channel import LaneChannel
 from bigmachine.testing import InProcessOptions
@@ -44,6 +48,12 @@ class Holder(Where):
 
     def pid(self) -> int:
         return os.getpid()
+
+    def keep_weakly(self, data: bytearray | memoryview) -> None:
+        self.data = weakref.ref(memoryview(data).obj)
+
+    def is_kept(self) -> bool:
+        return self.data() is not None
 
 
 @pytest.fixture
@@ -164,6 +174,58 @@ def test_ctrl_c_cancels_a_call(machine: bm.Machine) -> None:
     thread.join(LONG)
     assert machine.call("H.where_held") == [LANE]
     assert machine.call("H.pid") == os.getpid()  # it has given up its place
+    await_lane(machine)
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no such signal")
+@pytest.mark.parametrize(
+    ("error", "timeout"), [(TimeoutError("too late"), LONG), (ConnectionError("it is off"), None)]
+)
+def test_error_of_a_signal_handler_is_raised_as_it_is(
+    machine: bm.Machine, error: OSError, timeout: float | None
+) -> None:
+    def handle(*_: object) -> None:
+        raise error
+
+    await_lane(machine)
+    before = signal.signal(signal.SIGALRM, handle)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.02)
+        with pytest.raises(type(error)) as caught:
+            machine.with_options(timeout=timeout).call("H.hold")
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert caught.value is error
+    assert machine.with_options(timeout=LONG).call("H.pid") == os.getpid()  # it was cancelled
+
+
+def test_machine_keeps_nothing_of_a_call_that_is_done(machine: bm.Machine) -> None:
+    assert has_lane(machine)
+    machine.call("H.keep_weakly", pickle.PickleBuffer(bytearray(4 << 20)))
+    assert machine.submit("H.is_kept").result(LONG) is False
+    await_lane(machine)
+
+
+def test_submit_that_is_refused_keeps_no_call_from_a_lane(machine: bm.Machine) -> None:
+    refused: list[Exception] = []
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            try:
+                machine.submit("H.pid")
+            except bm.UsageError as exc:
+                refused.append(exc)
+
+    handler = Handler()
+    logger = logging.getLogger(__name__)
+    logger.addHandler(handler)
+    try:
+        handle_record(
+            logger.makeRecord(__name__, logging.ERROR, "", 0, "", (), None), is_of_machine=True
+        )
+    finally:
+        logger.removeHandler(handler)
+    assert refused
     await_lane(machine)
 
 

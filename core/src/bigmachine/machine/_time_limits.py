@@ -6,18 +6,13 @@ import contextlib
 import functools
 import math
 from collections.abc import Awaitable, Callable, Iterator
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import trio
 
 from ..rpc import Connection, TaskPool
 
-if TYPE_CHECKING:
-    from ..rpc._tasks import Job
-
-# Tasks that stay for the next call of the same timeout. A program may compute each timeout anew,
-# from one deadline: then the task of a timeout ends with its last call.
-_KEPT_TASKS = 16
+_KEPT_TIMEOUTS = 16
 
 
 class TimeLimits:
@@ -29,7 +24,8 @@ class TimeLimits:
         self._paused_at = 0.0
         self._paused_for = 0.0
         self._deadlines: dict[trio.CancelScope, float] = {}
-        self._limited: dict[float, _Limits] = {}  # by timeout
+        # By timeout, so that those of each are in the order of their deadlines.
+        self._limited: dict[float, _LimitedCalls] = {}
 
     def begin(self) -> None:
         """Go by the clock of this trio loop."""
@@ -42,13 +38,13 @@ class TimeLimits:
         return now - self._paused_for
 
     @contextlib.contextmanager
-    def until(self, deadline: float) -> Iterator[None]:
+    def until(self, deadline: float) -> Iterator[trio.CancelScope]:
         """Cancel the block at a time of this clock; what follows the block then runs."""
         with trio.CancelScope() as scope:
             self._deadlines[scope] = deadline
             self._set(scope)
             try:
-                yield
+                yield scope
             finally:
                 del self._deadlines[scope]
 
@@ -57,28 +53,29 @@ class TimeLimits:
 
         All with the same timeout share one of the ``tasks``; RuntimeError if these have ended.
         """
-        limits = self._limited.get(timeout)
-        if limits is None:
-            limits = _Limits()
-            limits.job = tasks.start(functools.partial(self._watch, timeout, limits))
-            self._limited[timeout] = limits
-        limits.calls[call] = self.time() + timeout
+        calls = self._limited.get(timeout)
+        if calls is None:
+            calls = _LimitedCalls()
+            tasks.start(functools.partial(self._watch, timeout, calls))
+            self._limited[timeout] = calls
+        calls[call] = self.time() + timeout
 
     def lift(self, call: Limited, timeout: float) -> None:
         """Forget a call that has ended."""
-        if (limits := self._limited.get(timeout)) is None:
+        if (calls := self._limited.get(timeout)) is None:
             return
-        limits.calls.pop(call, None)
-        if not limits.calls and len(self._limited) > _KEPT_TASKS and limits.job is not None:
-            del self._limited[timeout]  # the next call needs another task: this one ends
-            limits.job.cancel()
+        calls.pop(call, None)
+        # Most programs have a few timeouts. If each call has its own, no task may stay that long.
+        if not calls and len(self._limited) > _KEPT_TIMEOUTS:
+            del self._limited[timeout]
+            if calls.sleep is not None:
+                calls.sleep.cancel()
 
-    async def _watch(self, timeout: float, limits: _Limits) -> None:
-        calls = limits.calls
+    async def _watch(self, timeout: float, calls: _LimitedCalls) -> None:
         try:
             while calls:
                 earliest = next(iter(calls.values()))
-                with self.until(earliest):
+                with self.until(earliest) as calls.sleep:
                     await trio.sleep_forever()
                 now = max(self.time(), earliest)  # rounding must not keep it from expiring
                 while calls and next(iter(calls.values())) <= now:
@@ -86,7 +83,7 @@ class TimeLimits:
                     del calls[call]
                     call.expire()
         finally:
-            if self._limited.get(timeout) is limits:
+            if self._limited.get(timeout) is calls:
                 del self._limited[timeout]
 
     @contextlib.contextmanager
@@ -113,12 +110,14 @@ class TimeLimits:
         scope.deadline = math.inf if is_paused else self._deadlines[scope] + self._paused_for
 
 
-class _Limits:
-    """The calls with one timeout, in the order of their deadlines, and what waits for these."""
+class _LimitedCalls(dict["Limited", float]):
+    """Calls with the same timeout and their deadlines, and what ends the ``sleep`` until one."""
+
+    __slots__ = ("sleep",)
 
     def __init__(self) -> None:
-        self.calls: dict[Limited, float] = {}
-        self.job: Job | None = None
+        super().__init__()
+        self.sleep: trio.CancelScope | None = None
 
 
 class Limited(Protocol):

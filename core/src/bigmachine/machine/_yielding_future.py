@@ -85,9 +85,15 @@ class YieldingFuture(concurrent.futures.Future[T]):
     def _wait(self, timeout: float | None) -> None:
         """Wait until it is done; raise what the wait ends with, if not with an outcome."""
         if self._state not in _DONE:
-            with waiting(), self._condition:
-                if self._state not in _DONE:
-                    self._condition.wait(timeout)
+            # Without its lock: Ctrl-C might come when a wait has released that, as the end of a
+            # block would then do again. Who is not notified sees that it is done.
+            with waiting():
+                sleeper = self._condition.new_sleeper()
+                try:
+                    if self._state not in _DONE:
+                        sleeper.acquire(timeout=-1 if timeout is None else max(timeout, 0.0))
+                finally:
+                    self._condition.forget(sleeper)
         if self._state in _CANCELLED:
             raise concurrent.futures.CancelledError
         if self._state != FINISHED:
@@ -108,26 +114,34 @@ class _Condition(type(threading.RLock())):  # type: ignore[misc]
 
     _sleepers: Any = ()  # a list, from the first on
 
-    def wait(self, timeout: float | None = None) -> bool:
-        """Release the lock, which is held, until `notify_all` or ``timeout``."""
+    def new_sleeper(self) -> Any:
+        """Return a lock that is taken, and that `notify_all` releases."""
         sleeper = threading.Lock()
         sleeper.acquire()
         # In one step, as a signal handler may wait for the same future at any moment.
-        sleepers = self.__dict__.setdefault("_sleepers", [])
-        sleepers.append(sleeper)
+        self.__dict__.setdefault("_sleepers", []).append(sleeper)
+        return sleeper
+
+    def forget(self, sleeper: Any) -> None:
+        """Release it no more."""
+        with contextlib.suppress(ValueError):  # it was notified
+            self._sleepers.remove(sleeper)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Release the lock, which is held, until `notify_all` or ``timeout``; for others' code."""
+        sleeper = self.new_sleeper()
         held = self._release_save()
         try:
-            return sleeper.acquire(timeout=-1 if timeout is None else max(timeout, 0.0))
+            return bool(sleeper.acquire(timeout=-1 if timeout is None else timeout))
         finally:
             self._acquire_restore(held)
-            with contextlib.suppress(ValueError):  # it was notified
-                sleepers.remove(sleeper)
+            self.forget(sleeper)
 
     def notify_all(self) -> None:
         """Wake all that wait; the lock is held."""
-        for sleeper in tuple(self._sleepers):
-            self._sleepers.remove(sleeper)
-            sleeper.release()
+        with contextlib.suppress(IndexError):  # one may cease to wait at any moment
+            while self._sleepers:
+                self._sleepers.pop().release()
 
 
 class _Waiters(list[Any]):

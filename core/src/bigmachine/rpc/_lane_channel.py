@@ -8,6 +8,7 @@ import ssl
 import threading
 from collections.abc import Callable
 
+from ..errors import ProtocolError
 from ._decoder import FrameDecoder
 from ._frames import (
     CHUNK_BYTES,
@@ -90,8 +91,9 @@ class LaneChannel:
         except BlockingIOError:
             self._sock.setblocking(True)
             return False
-        except OSError:
-            pass
+        except OSError as exc:
+            if not is_of_connection(exc):
+                raise
         return True
 
     def abort(self) -> None:
@@ -130,8 +132,11 @@ class LaneChannel:
                 # Again and again, for the time may stand still.
                 seconds = min(self.time_left(), _LONGEST_WAIT)
                 self._sock.settimeout(seconds)
-                with contextlib.suppress(TimeoutError):
+                try:
                     return operation(buffer)
+                except TimeoutError as exc:
+                    if not is_of_connection(exc):
+                        raise
         finally:
             self._sock.settimeout(None)
 
@@ -168,6 +173,23 @@ class LaneChannel:
 
 BROKEN = (OSError, ssl.SSLError)
 """What a `LaneChannel` raises when its connection is broken."""
+
+
+def is_of_connection(exc: BaseException) -> bool:
+    """Whether a `LaneChannel` that was in use has raised this, and nothing that interrupted it.
+
+    Many a signal handler raises a `TimeoutError`, which is an `OSError`, too.
+    """
+    if not isinstance(exc, (*BROKEN, ProtocolError)):
+        return False
+    traceback = exc.__traceback__
+    while traceback is not None and (traceback := traceback.tb_next) is not None:
+        if traceback.tb_frame.f_globals.get("__name__") not in _OWN_MODULES:
+            return False
+    return True
+
+
+_OWN_MODULES = frozenset({__name__, FrameDecoder.__module__, TlsChannel.__module__, ssl.__name__})
 
 _LONGEST_WAIT = 0.5
 _RECEIVE_BYTES = 128 << 10  # at once; an idle lane has touched none of it

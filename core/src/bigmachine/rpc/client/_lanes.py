@@ -17,11 +17,11 @@ from weakref import WeakSet, WeakValueDictionary
 import trio
 from outcome import Error, Outcome, Value
 
-from ...errors import CallTimeout, ProtocolError, UsageError
+from ...errors import ProtocolError, UsageError
 from ...services._waiting import run_waiting
 from .._exceptions import load_exception
 from .._frames import LAST_STREAM, Frame, Kind
-from .._lane_channel import BROKEN, LaneChannel
+from .._lane_channel import LaneChannel, is_of_connection
 from .._marshal import load_result
 from ._lost import LaneLost
 from ._pickled_call import PickledCall, encoded_name
@@ -82,7 +82,7 @@ class Lanes:
         self._missed_at = self._retry_at = 0.0
         self._retry_seconds = _RETRY_SECONDS
         self._wanted = trio.Event()
-        self._is_wanted = self._has_ended = False
+        self._has_ended = False
 
     @property
     def is_in_use(self) -> bool:
@@ -117,7 +117,7 @@ class Lanes:
                     await self._wanted.wait()
                 if self._wanted.is_set():
                     await self._add()
-                    self._wanted, self._is_wanted = trio.Event(), False
+                    self._wanted = trio.Event()
                 self._close_idle()
         finally:
             self.end()
@@ -169,10 +169,10 @@ class Lanes:
         now = perf_counter()
         is_wanted = now - self._missed_at < _WANTED_SECONDS and now > self._retry_at
         self._missed_at = now
-        if is_wanted and not (self._is_wanted or self._has_ended) and self._has_room:
-            self._is_wanted = True
+        if is_wanted and not (self._wanted.is_set() or self._has_ended) and self._has_room:
+            # It says itself whether a lane is made: Ctrl-C may come between any two steps here.
             with contextlib.suppress(trio.RunFinishedError):
-                self._token.run_sync_soon(self._wanted.set)
+                self._token.run_sync_soon(self._wanted.set, idempotent=True)
 
     @property
     def _has_room(self) -> bool:
@@ -234,16 +234,13 @@ class Lane:
                 _CALL, stream, call.payload, name=encoded_name(method), headers=call.headers
             )
             frame = channel.receive()
-        except CallTimeout:  # an OSError, too
-            self._lanes.give_up(self)
-            raise
-        except BROKEN as exc:
+        except BaseException as exc:
+            if not is_of_connection(exc):  # Ctrl-C, for instance, or a time limit
+                self._lanes.give_up(self)
+                raise
             logger.debug("%s: a lane broke: %r", self._lanes.machine, exc)
-        except ProtocolError as exc:
-            error = exc
-        except BaseException:  # Ctrl-C, for instance
-            self._lanes.give_up(self)
-            raise
+            if isinstance(exc, ProtocolError):
+                error = exc
         if frame is None or frame.stream != stream or frame.kind not in _REPLIES:
             # The machine does not look for the end of a lane while its method runs.
             self._lanes.give_up(self)

@@ -89,12 +89,18 @@ class ServingConnection:
         """Return a new lane, for its own connection to serve; None if there can be none."""
         if self._has_ended or number in self._lanes or len(self._lanes) >= MAX_LANES:
             return None
-        lane = self._lanes[number] = ServedLane(
+        lane = ServedLane(
             services=self._services,
             pools=self._pools,
             limit_bytes=self._limit_bytes,
             removed=functools.partial(self._lanes.pop, number, None),
         )
+        try:
+            lane.start()
+        except RuntimeError as exc:  # a limit of the system
+            logger.debug("a lane is refused: %s", exc)
+            return None
+        self._lanes[number] = lane
         return lane
 
     @property
@@ -168,6 +174,8 @@ class ServingConnection:
                 raise UsageError(f"{frame.name}: {MAX_CALLS} calls run over this connection")
             method = self._services.find(frame.name)
         except UsageError as exc:
+            if self._pools.is_closed:  # there are no more services; see `Server.end_calls`
+                return
             error = dump_exception(CallError(exc))
             self._outbox.post_message(Kind.ERROR, stream, error, is_urgent=not self._calls)
             return

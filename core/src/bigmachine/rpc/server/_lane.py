@@ -11,6 +11,7 @@ import functools
 import logging
 import threading
 from collections.abc import Callable
+from queue import SimpleQueue
 
 import trio
 
@@ -56,29 +57,24 @@ class ServedLane:
         self._removed = removed
         self._lock = threading.Lock()
         self._channel: LaneChannel | None = None
+        self._channels: SimpleQueue[LaneChannel | None] = SimpleQueue()  # for its thread
+        self._thread_ended = trio.Event()
         self._has_ended = False
 
-    async def serve(self, channel: TlsChannel) -> None:
-        """Serve calls over ``channel`` until either end closes it."""
-        lane = self._channel = LaneChannel(channel, limit_bytes=self._limit_bytes)
-        ended = trio.Event()
+    def start(self) -> None:
+        """Start its thread, before the client is promised a lane; RuntimeError if there is none."""
         # A daemon: a method that never ends must not keep the machine's process alive.
-        thread = threading.Thread(
-            target=self._run,
-            args=(lane, functools.partial(self._pools.threads.post, ended.set)),
-            name="bigmachine-lane",
-            daemon=True,
-        )
+        threading.Thread(target=self._run, name="bigmachine-lane", daemon=True).start()
+
+    async def serve(self, channel: TlsChannel) -> None:
+        """Serve calls over ``channel`` until either end closes it; once, and after `start`."""
         try:
             if not self._has_ended:
-                thread.start()
-                await ended.wait()
-        except RuntimeError as exc:  # no thread can be started
-            logger.debug("a lane is refused: %s", exc)
+                self._channel = LaneChannel(channel, limit_bytes=self._limit_bytes)
+                self._channels.put(self._channel)
+                await self._thread_ended.wait()
         finally:
             self.end()
-            if not thread.is_alive():
-                lane.close()
 
     def end(self) -> None:
         """End the lane, and cancel the call that runs over it; in the trio loop."""
@@ -87,6 +83,8 @@ class ServedLane:
         self.cancel_call()
         if self._channel is not None:
             self._channel.abort()
+        else:
+            self._channels.put(None)
 
     def cancel_call(self) -> None:
         """Cancel the call that runs now, if there is one; in the trio loop."""
@@ -107,7 +105,9 @@ class ServedLane:
 
     # -- in its thread --------------------------------------------------------
 
-    def _run(self, channel: LaneChannel, done: Callable[[], None]) -> None:
+    def _run(self) -> None:
+        if (channel := self._channels.get()) is None:
+            return
         self.native_id = threading.get_native_id()
         try:
             while self._serve_next(channel):
@@ -121,10 +121,10 @@ class ServedLane:
         finally:
             self.is_replying = False
             channel.close()
-            done()
+            self._pools.threads.post(self._thread_ended.set)
 
     def _serve_next(self, channel: LaneChannel) -> bool:
-        """Wait for a call, and serve it; False if there are no more."""
+        """Serve one call, if another comes; keep nothing of it, as all of it may be large."""
         if (frame := channel.receive()) is None:
             return False
         if frame.kind != _CALL or frame.aux:
@@ -132,6 +132,8 @@ class ServedLane:
         try:
             method = self._services.find(frame.name)
         except UsageError as exc:
+            if self._pools.is_closed:  # there are no more services; see `Server.end_calls`
+                return True
             channel.send_message(Kind.ERROR, frame.stream, dump_exception(CallError(exc)))
             return True
         if method.is_async:
