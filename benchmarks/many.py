@@ -46,6 +46,8 @@ class Bench(CirclePI):
 class ManySystem(TaskSystem):
     """Machines in one other process, which are often asked for a sign of life."""
 
+    boot_timeout = 600.0  # for thousands that share a core
+
     def keepalive(self) -> bm.Keepalive:
         return bm.Keepalive(period=PERIOD)
 

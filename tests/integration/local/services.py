@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import threading
 
 from tests.support.services import Echo
@@ -12,6 +13,9 @@ from tests.support.services import Echo
 class Basic(Echo):
     def pid(self):
         return os.getpid()
+
+    def switch_interval(self):
+        return sys.getswitchinterval()
 
     def eat(self, n_bytes):
         self.memory = bytearray(n_bytes)

@@ -20,6 +20,7 @@ import trio
 import trio.testing
 
 import bigmachine as bm
+from bigmachine.worker._main import switch_interval
 from tests.integration.local.services import Basic, CannotBeUnpickled, Mapper
 from tests.support.drivers import driver
 from tests.support.processes import is_running
@@ -258,6 +259,11 @@ def test_client_without_certificate_gets_no_response(session_machine):
             answer = b""
     assert answer == b""
     assert session_machine.call("Basic.echo", 1) == 1
+
+
+def test_machine_has_switch_interval_for_its_processors(session_machine):
+    expected = switch_interval(session_machine.maxprocs)
+    assert session_machine.call("Basic.switch_interval") == pytest.approx(expected, rel=0.01)
 
 
 MEMORY_CGROUPS = Path("/sys/fs/cgroup/memory")

@@ -51,6 +51,16 @@ def test_calls_run_in_at_most_maxprocs_child_processes(machine):
     assert pids.isdisjoint({machine.call("P.machine_pid"), os.getpid()})
 
 
+def test_method_of_a_class_that_machines_import_can_be_made_parallel(session):
+    class Here(Parallel):
+        pid_of_process = bm.parallel(Parallel.machine_pid)
+
+    assert not _decorators.runs_in_processes(Parallel.machine_pid)
+    [machine] = session.start(1, services={"H": Here()})
+    assert machine.call("H.pid_of_process") != machine.call("H.machine_pid")
+    machine.shutdown()
+
+
 def test_profile_shows_what_runs_in_processes(machine):
     future = machine.submit("P.compute")
     until(lambda: "Parallel.compute" in machine.profile(0.1).top())

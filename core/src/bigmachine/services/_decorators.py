@@ -5,8 +5,11 @@ They do not import trio, so a service's module can be imported without trio.
 
 from __future__ import annotations
 
+import functools
 import inspect
+import operator
 import sys
+import types
 from collections.abc import Callable
 from types import EllipsisType
 from typing import Any, TypeVar
@@ -123,6 +126,8 @@ def _mark(method: Function, mark: str, *, refused: str = "") -> Function:
             f"{_name(method)} can't be both bm.concurrent and bm.parallel: the first is for "
             "methods that wait, the other for methods that compute"
         )
+    if inspect.isfunction(method) and _has_module(method):
+        method = _copy(method)
     try:
         setattr(method, mark, True)
     except (AttributeError, TypeError):
@@ -134,6 +139,30 @@ def _has(method: object, mark: str) -> bool:
     # A service may be any object that can be called; then its class has the mark.
     found = getattr(method, mark, None) or getattr(type(method).__call__, mark, None)
     return found is True
+
+
+def _has_module(function: object) -> bool:
+    """Whether another process can import it by its name, but without the mark."""
+    try:
+        module = sys.modules[function.__module__]
+        return operator.attrgetter(_name(function))(module) is function
+    except (AttributeError, KeyError):  # it is being defined
+        return False
+
+
+def _copy(function: Any) -> Any:  # Any: of the same type
+    """Copy a function that is defined elsewhere: the mark is for its new place alone."""
+    copy = types.FunctionType(
+        function.__code__,
+        function.__globals__,
+        function.__name__,
+        function.__defaults__,
+        function.__closure__,
+    )
+    functools.update_wrapper(copy, function)
+    del vars(copy)["__wrapped__"]  # it wraps nothing
+    copy.__kwdefaults__ = function.__kwdefaults__
+    return copy
 
 
 def _name(method: object) -> str:
