@@ -33,7 +33,8 @@ async def receive_frames(
     while True:
         outbox.cork()
         try:
-            for frame in decoder.frames():
+            # The last one is not kept until the next one comes: it may be large.
+            while (frame := decoder.next_frame()) is not None:
                 handle(frame)
                 reads = 0
         finally:

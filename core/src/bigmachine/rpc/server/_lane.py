@@ -16,8 +16,9 @@ import trio
 
 from ...errors import ProtocolError, UsageError
 from .._exceptions import CallError, dump_exception
-from .._frames import Frame, Kind
+from .._frames import Kind
 from .._lane_channel import BROKEN, LaneChannel
+from .._memory_socket import MemorySocket
 from .._tls import TlsChannel
 from ._call import Pools
 from ._lane_call import LaneCall
@@ -95,6 +96,11 @@ class ServedLane:
             call.method.calls.cancelled += 1
             call.cancel()
 
+    @property
+    def memory(self) -> MemorySocket | None:
+        """See `CallingLane`."""
+        return self._channel.memory if self._channel is not None else None
+
     def forget(self, call: LaneCall) -> bool:
         """See `CallingLane`."""
         with self._lock:
@@ -109,8 +115,8 @@ class ServedLane:
     def _run(self, channel: LaneChannel, done: Callable[[], None]) -> None:
         self.native_id = threading.get_native_id()
         try:
-            while (frame := channel.receive()) is not None:
-                self._serve(channel, frame)
+            while self._serve_next(channel):
+                pass
         except ProtocolError as exc:
             logger.warning("a lane is closed: its peer broke the protocol: %s", exc)
         except BROKEN as exc:
@@ -122,17 +128,20 @@ class ServedLane:
             channel.close()
             done()
 
-    def _serve(self, channel: LaneChannel, frame: Frame) -> None:
+    def _serve_next(self, channel: LaneChannel) -> bool:
+        """Wait for a call, and serve it; False at the end of the lane."""
+        if (frame := channel.receive()) is None:
+            return False
         if frame.kind != _CALL or frame.aux:
             raise ProtocolError(f"a frame of kind {frame.kind} over a lane")
         try:
             method = self._services.find(frame.name)
         except UsageError as exc:
             channel.send_message(Kind.ERROR, frame.stream, dump_exception(CallError(exc)))
-            return
+            return True
         if method.is_async:
             channel.send_control(Kind.ELSEWHERE, frame.stream)
-            return
+            return True
         new_call: Callable[..., LaneCall] = LaneCall
         if frame.headers and self._pools.trace is not None:
             new_call = functools.partial(TracedLaneCall, trace=self._pools.trace)
@@ -141,13 +150,14 @@ class ServedLane:
         del frame  # it may be large
         with self._lock:
             if self._has_ended:
-                return
+                return False
             self.call = call
         if (reply := call.run()) is None:
-            return
+            return True
         kind, payload = reply
         if kind is _STREAM:
             channel.send_control(kind, stream)
         else:
             channel.send_message(kind, stream, payload)
         self.is_replying = False
+        return True
