@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import os
 import signal
 import sys
@@ -102,7 +103,14 @@ def test_parallel_method_and_large_arrays_go_over_a_lane(machine: bm.Machine) ->
 def test_forked_child_of_a_machine_does_not_keep_its_lanes_open(machine: bm.Machine) -> None:
     child = machine.call("Forks.fork")
     assert machine.call("Where.where") == LANE
-    files = {os.readlink(f"/proc/{child}/fd/{fd}") for fd in os.listdir(f"/proc/{child}/fd")}
-    lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
-    assert not files & {f"socket:[{line.split()[9]}]" for line in lines}
+
+    def has_connections() -> bool:
+        files = set()
+        for number in os.listdir(f"/proc/{child}/fd"):
+            with contextlib.suppress(FileNotFoundError):  # it was closed meanwhile
+                files.add(os.readlink(f"/proc/{child}/fd/{number}"))
+        lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
+        return bool(files & {f"socket:[{line.split()[9]}]" for line in lines})
+
+    until(lambda: not has_connections())  # a child that has just begun has not closed them yet
     os.kill(child, signal.SIGKILL)
