@@ -56,6 +56,18 @@ TESTS = {
         FRAMES,
         "test_invalid_input_is_protocol_error_and_takes_no_memory",
     ),
+    "rpc._memory_socket.MAX_UNTAKEN_BYTES": (
+        "tests/unit/rpc/test_shared_memory.py",
+        "test_sender_is_ahead_by_a_bounded_amount",
+    ),
+    "rpc._memory_socket.MAX_FILES": (
+        "tests/unit/rpc/test_shared_memory.py",
+        "test_peer_that_announces_a_buffer_and_sends_otherwise_breaks_protocol",
+    ),
+    "rpc.server._memory_listener.MAX_NAMELESS": (
+        "tests/unit/rpc/test_shared_memory.py",
+        "test_those_who_connect_and_say_nothing_are_bounded",
+    ),
     "rpc._frames.MAX_UPLOADS": (
         "tests/unit/rpc/test_streams.py",
         "test_call_with_too_many_streams_is_refused",

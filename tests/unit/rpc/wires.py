@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
@@ -16,6 +17,7 @@ from bigmachine.rpc import FrameConnection, Server, Services, dial, http_client
 from bigmachine.rpc._channel import StreamChannel
 from bigmachine.rpc._decoder import FrameDecoder
 from bigmachine.rpc._frames import DEFAULT_LIMIT_BYTES, Frame
+from bigmachine.rpc._memory_switch import VARIABLE
 from bigmachine.rpc._tasks import TaskPool
 from bigmachine.rpc.server._call import Pools
 from bigmachine.rpc.server._connection import ServingConnection
@@ -157,10 +159,34 @@ async def serving(
         nursery.cancel_scope.cancel()
 
 
+@contextlib.contextmanager
+def memory_switch(value: str) -> Iterator[None]:
+    """Have both ends of the connections that are made meanwhile share memory (``"1"``) or not."""
+    before = os.environ.get(VARIABLE)
+    os.environ[VARIABLE] = value
+    try:
+        yield
+    finally:
+        del os.environ[VARIABLE]
+        if before is not None:
+            os.environ[VARIABLE] = before
+
+
 @contextlib.asynccontextmanager
 async def tls(
-    service: object, *, maxprocs: int = 2, limit_bytes: int = DEFAULT_LIMIT_BYTES
+    service: object,
+    *,
+    maxprocs: int = 2,
+    limit_bytes: int = DEFAULT_LIMIT_BYTES,
+    shares_memory: bool = False,
 ) -> AsyncIterator[Wire]:
+    with memory_switch("1" if shares_memory else "0"):
+        async with _tls(service, maxprocs=maxprocs, limit_bytes=limit_bytes) as wire:
+            yield wire
+
+
+@contextlib.asynccontextmanager
+async def _tls(service: object, *, maxprocs: int, limit_bytes: int) -> AsyncIterator[Wire]:
     async with (
         serving(service, maxprocs=maxprocs, limit_bytes=limit_bytes) as (server, address),
         http_client(DRIVER) as http,

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import trio
 
 from ._frames import Buffer
+from ._memory_socket import MemorySocket
 
 
 class Channel(ABC):
@@ -26,6 +27,9 @@ class Channel(ABC):
 
     sent_bytes = 0
     """How much has been sent, likewise."""
+
+    memory: MemorySocket | None = None
+    """The way of large buffers, if the peer is a process of this host; closed with the channel."""
 
     @abstractmethod
     async def receive_into(self, buffer: memoryview) -> int:

@@ -9,7 +9,7 @@ import contextlib
 import math
 import mmap
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from time import perf_counter
 
 from ..errors import ProtocolError
@@ -19,6 +19,7 @@ from ._frames import (
     HEADER,
     HEADER_BYTES,
     HEADERS_SHIFT,
+    IN_MEMORY,
     INLINE_BYTES,
     MAX_BODIES,
     MAX_BUFFERS,
@@ -31,6 +32,7 @@ from ._frames import (
     Frame,
     Kind,
 )
+from ._memory_socket import MemorySocket
 
 MAX_PAYLOAD_BYTES = 2 * INLINE_BYTES
 """The longest frame but DATA: a method's name, the pickle and the table of sizes, with room."""
@@ -52,7 +54,8 @@ class FrameDecoder:
     Read into `buffer`, report how much with `received`, then iterate over `frames`.
     After a `ProtocolError`, close the connection. ``limit_bytes`` is the largest message
     accepted, and the most that all incomplete messages may have together. If ``is_wanted`` is
-    False for a stream, the bodies of its messages are skipped.
+    False for a stream, the bodies of its messages are skipped. Buffers in shared memory are taken
+    from ``memory``.
     """
 
     def __init__(
@@ -61,8 +64,10 @@ class FrameDecoder:
         limit_bytes: int = DEFAULT_LIMIT_BYTES,
         leading: bytes = b"",
         is_wanted: Callable[[int], bool] | None = None,
+        memory: MemorySocket | None = None,
     ) -> None:
         self._limit_bytes = limit_bytes
+        self._memory = memory
         self._is_wanted = is_wanted
         self._scratch = memoryview(bytearray(max(_IDLE_SCRATCH_BYTES, len(leading))))
         self._scratch[: len(leading)] = leading
@@ -181,12 +186,11 @@ class FrameDecoder:
         headers_bytes: int,
         payload: bytes,
     ) -> None:
-        table_bytes = 8 * count
-        if count > MAX_BUFFERS + 1 or table_bytes + name_bytes + headers_bytes > len(payload):
+        sizes, marked, table_bytes = _read_table(payload, count)
+        if table_bytes + name_bytes + headers_bytes > len(payload):
             raise ProtocolError(f"a message with {count} buffers does not fit its frame")
         if stream in self._bodies:
             raise ProtocolError("a message began before the stream's last one was complete")
-        sizes = struct.unpack_from(f"<{count}Q", payload)
         names_end = table_bytes + name_bytes
         headers_end = names_end + headers_bytes
         name = _name(payload[table_bytes:names_end])
@@ -196,6 +200,9 @@ class FrameDecoder:
             raise ProtocolError(
                 f"a message of {sum(sizes)} bytes was announced; the limit is {self._limit_bytes}"
             )
+        if marked:  # also if it is unwanted: they would be taken for the next ones
+            (number,) = struct.unpack_from("<Q", payload, 8 * count)
+            body.shared = self._take_shared(number, [(place, sizes[place]) for place in marked])
         if self._is_wanted is not None and kind != Kind.CALL and not self._is_wanted(stream):
             # Cancelled here while it was sent: the peer stops somewhere in the body.
             return
@@ -208,6 +215,16 @@ class FrameDecoder:
         self._bodies_bytes = total
         if body.is_full:  # nothing but empty buffers
             self._target = body
+
+    def _take_shared(
+        self, number: int, buffers: Sequence[tuple[int, int]]
+    ) -> dict[int, memoryview]:
+        """Take from the shared memory the buffers with these places and sizes."""
+        if self._memory is None:
+            raise ProtocolError("a buffer was announced in memory that is not shared")
+        return {
+            place: self._memory.take(number + i, size) for i, (place, size) in enumerate(buffers)
+        }
 
     def _begin_data(self, stream: int, length: int) -> None:
         body = self._bodies.get(stream)
@@ -238,7 +255,7 @@ class _IncomingBody:
 
     __slots__ = (
         *("_buffers", "_flags", "_headers", "_inline", "_kind", "_name", "_sizes"),
-        *("filled", "size", "stream"),
+        *("filled", "shared", "size", "stream"),
     )
 
     def __init__(
@@ -259,6 +276,7 @@ class _IncomingBody:
         self._sizes = sizes
         self._buffers: list[memoryview] = []  # the last one may be incomplete
         self.stream = stream
+        self.shared: Mapping[int, memoryview] = _NONE_SHARED  # those that are complete, by place
         self.filled = 0  # of the last buffer
         self.size = sum(sizes) + len(inline)
 
@@ -271,9 +289,15 @@ class _IncomingBody:
         buffers, sizes = self._buffers, self._sizes
         if buffers and (left := buffers[-1].nbytes - self.filled):
             return left
-        while len(buffers) < len(sizes) and not sizes[len(buffers)]:
-            buffers.append(_EMPTY)
-            self.filled = 0
+        while (place := len(buffers)) < len(sizes):
+            if place in self.shared:
+                buffers.append(self.shared[place])
+                self.filled = sizes[place]
+            elif not sizes[place]:
+                buffers.append(_EMPTY)
+                self.filled = 0
+            else:
+                break
         return sizes[len(buffers)] if len(buffers) < len(sizes) else 0
 
     def prepare(self) -> None:
@@ -303,6 +327,21 @@ class _IncomingBody:
 
 
 _EMPTY = memoryview(bytearray())
+_NONE_SHARED: Mapping[int, memoryview] = {}
+
+
+def _read_table(payload: bytes, count: int) -> tuple[Sequence[int], Sequence[int], int]:
+    """Return the sizes of a message's buffers, the places of shared ones, and its table's size."""
+    table_bytes = 8 * count
+    if count > MAX_BUFFERS + 1 or table_bytes > len(payload):
+        raise ProtocolError(f"a message with {count} buffers does not fit its frame")
+    sizes = struct.unpack_from(f"<{count}Q", payload)
+    if max(sizes) < IN_MEMORY:
+        return sizes, (), table_bytes
+    if table_bytes + 8 > len(payload):
+        raise ProtocolError("a message's shared buffers have no number")
+    marked = [place for place, size in enumerate(sizes) if size & IN_MEMORY]
+    return [size & ~IN_MEMORY for size in sizes], marked, table_bytes + 8
 
 
 def _check_name_and_headers(kind: int, length: int, aux: int) -> tuple[int, int]:

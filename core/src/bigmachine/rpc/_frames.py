@@ -10,13 +10,17 @@ parts, a body of ``count`` buffers. The message frame announces the buffers' siz
 their bytes follow in DATA frames of the same stream, with frames of other streams
 in between. So a gigabyte in one call never holds up another, and each buffer is
 received straight into memory of its own.
+
+Between processes of one host, a large buffer may be in memory that both share: then its size is
+marked by `IN_MEMORY`, nothing of it follows, and the table ends with the number of the first such
+buffer of the message; see `MemorySocket`.
 """
 
 from __future__ import annotations
 
 import enum
 import struct
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple, TypeAlias
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
@@ -26,6 +30,12 @@ CHUNK_BYTES = 256 << 10
 
 INLINE_BYTES = 64 << 10
 """A pickle up to this size travels in the message frame itself."""
+
+SHARED_BYTES = 1 << 20
+"""From this size on, buffers of a message are in shared memory, if both ends have some."""
+
+IN_MEMORY = 1 << 63
+"""What marks the size of a buffer that is in shared memory."""
 
 MAX_BUFFERS = 1024
 """The most buffers a message may have; further ones travel inside the pickle."""
@@ -121,6 +131,16 @@ class Payload(NamedTuple):
     size: int
 
 
+class Shared(NamedTuple):
+    """Which parts of a message are in shared memory: their places in its table of sizes.
+
+    They are numbered from ``first`` on, in the order of the table.
+    """
+
+    first: int
+    places: Collection[int]
+
+
 def control_frame(kind: Kind, stream: int, aux: int = 0) -> bytes:
     """Encode a frame that has no payload."""
     return HEADER.pack(0, stream, kind, 0, 0, aux)
@@ -131,6 +151,17 @@ def data_header(stream: int, size: int) -> bytes:
     return HEADER.pack(size, stream, Kind.DATA, 0, 0, 0)
 
 
+def parts_of(payload: Payload) -> Sequence[Sequence[Buffer]]:
+    """Return what a message's table of sizes is of: the pickle, if it is large, and the buffers.
+
+    Each part may be in pieces.
+    """
+    parts: list[Sequence[Buffer]] = [(buffer,) for buffer in payload.buffers]
+    if payload.pickle_bytes > INLINE_BYTES:
+        parts.insert(0, payload.chunks)
+    return parts
+
+
 def message_frame(
     kind: Kind,
     stream: int,
@@ -138,8 +169,12 @@ def message_frame(
     name: bytes = b"",
     uploads: int = 0,
     headers: bytes = b"",
+    shared: Shared | None = None,
 ) -> tuple[bytes, Sequence[Buffer]]:
-    """Encode a message: its frame, and the pieces of the body to send after it."""
+    """Encode a message: its frame, and the pieces of the body to send after it.
+
+    Nothing follows of the parts that are ``shared``.
+    """
     flags, aux = uploads << UPLOADS_SHIFT, len(name)
     if headers:
         aux |= len(headers) << HEADERS_SHIFT
@@ -158,6 +193,11 @@ def message_frame(
         body = (*payload.chunks, *payload.buffers)
         sizes.insert(0, payload.pickle_bytes)
     table = struct.pack(f"<{len(sizes)}Q", *sizes)
+    if shared is not None:
+        marked = [n | IN_MEMORY if i in shared.places else n for i, n in enumerate(sizes)]
+        table = struct.pack(f"<{len(sizes)}QQ", *marked, shared.first)
+        parts = enumerate(parts_of(payload))
+        body = [piece for i, part in parts if i not in shared.places for piece in part]
     length = len(table) + len(name) + len(inline)
     header = HEADER.pack(length, stream, kind, flags, len(sizes), aux)
     return b"".join((header, table, name, inline)), body

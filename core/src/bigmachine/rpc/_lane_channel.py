@@ -13,6 +13,7 @@ from ._decoder import FrameDecoder
 from ._frames import (
     CHUNK_BYTES,
     DEFAULT_LIMIT_BYTES,
+    SHARED_BYTES,
     Frame,
     Kind,
     Payload,
@@ -34,12 +35,13 @@ class LaneChannel:
 
     def __init__(self, channel: TlsChannel, *, limit_bytes: int = DEFAULT_LIMIT_BYTES) -> None:
         self._traffic = channel  # it counts the bytes
+        self.memory = channel.memory
         self._closing = threading.Lock()
         self._sock, self._tls, self._incoming, self._outgoing = channel.detach()
         self._sock.setblocking(True)
         _keep_alive(self._sock)
         self.time_left: Callable[[], float] | None = None
-        self._decoder = FrameDecoder(limit_bytes=limit_bytes)
+        self._decoder = FrameDecoder(limit_bytes=limit_bytes, memory=self.memory)
         self._received = memoryview(bytearray(_RECEIVE_BYTES))
 
     def __del__(self) -> None:
@@ -49,7 +51,13 @@ class LaneChannel:
         self, kind: Kind, stream: int, payload: Payload, *, name: bytes = b"", headers: bytes = b""
     ) -> None:
         """Send a message with its body."""
-        frame, body = message_frame(kind, stream, payload, name, headers=headers)
+        shared = None
+        if payload.size >= SHARED_BYTES and self.memory is not None and self.memory.has_room:
+            from ._memory_write import write_shared
+
+            payload = write_shared(payload, self.time_left or _nothing)
+            shared = self.memory.send(payload)
+        frame, body = message_frame(kind, stream, payload, name, headers=headers, shared=shared)
         self._tls.write(frame)
         self._push()
         for piece in body:
@@ -113,6 +121,8 @@ class LaneChannel:
             with contextlib.suppress(OSError):
                 self._sock.shutdown(socket.SHUT_RDWR)  # whoever else has its descriptor
             self._sock.close()
+            if self.memory is not None:
+                self.memory.close()
 
     def _push(self) -> None:
         """Send what TLS has encrypted."""
@@ -211,3 +221,7 @@ def _keep_alive(sock: socket.socket) -> None:
     for name, value in options.items():
         if hasattr(socket, name):
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+def _nothing() -> None:
+    pass

@@ -13,6 +13,7 @@ from ..errors import UsageError
 from ..services._loading import loading
 from ._exceptions import CallError
 from ._frames import Frame, Payload
+from ._memory_socket import MemorySocket
 from ._modules import is_being_imported
 from ._payload import USER_ERRORS, dumps, dumps_plain, dumps_whole, is_plain, owned
 from ._unpicklable import Unpicklable
@@ -50,13 +51,22 @@ def load_arguments(frame: Frame) -> tuple[Sequence[Any], dict[str, Any]]:
     return args, kwargs
 
 
-def dump_result(method: str, value: object, *, verb: str = "returned") -> Payload:
+def dump_result(
+    method: str,
+    value: object,
+    *,
+    verb: str = "returned",
+    memory: MemorySocket | None = None,
+) -> Payload:
     """Pickle what a method returned, or ``"yielded"``; `CallError` if that can't be done.
 
-    The payload is a copy: while it is sent, the service may change what it has returned.
+    The payload is a copy: while it is sent, the service may change what it has returned. Large
+    parts of it may go by ``memory``.
     """
     try:
-        return dumps_plain(value) if is_plain(value) else owned(dumps(value))
+        if is_plain(value):
+            return dumps_plain(value)
+        return owned(dumps(value), memory)
     except USER_ERRORS as exc:
         raise CallError(UsageError(f"{method}: {unpicklable_result(value, verb=verb)}")) from exc
 

@@ -10,24 +10,26 @@ message: the receiver counts them, too. Those after them wait in line, their fra
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import trio
 from trio.lowlevel import Abort, Task, current_task, reschedule, wait_task_rescheduled
 
 from ._channel import Channel
 from ._frames import (
-    CHUNK_BYTES,
     DEFAULT_LIMIT_BYTES,
     MAX_BODIES,
-    Buffer,
+    SHARED_BYTES,
     Kind,
     Payload,
     data_header,
     message_frame,
 )
+from ._memory_socket import MemorySocket
+from ._outgoing_body import OutgoingBody, SharedBody
 
 # A write costs as much as encoding ten small frames. To hold back more frames than that
 # only leaves the peer idle.
@@ -62,9 +64,9 @@ class Outbox:
         self._small: list[bytes] = []
         self._small_bytes = 0
         self._batch_frames = _BATCH_FRAMES
-        self._under_way: dict[int, _OutgoingBody] = {}  # by stream; the next one to send first
+        self._under_way: dict[int, OutgoingBody] = {}  # by stream; the next one to send first
         self._under_way_bytes = 0  # announced, of all of them
-        self._in_line: OrderedDict[int, _OutgoingBody] = OrderedDict()
+        self._in_line: OrderedDict[int, OutgoingBody] = OrderedDict()
         self._unsent_bytes = 0  # of all bodies
         self._announced_bytes = 0  # of bodies that threads have made, and that are not posted yet
         self._announcing = threading.Lock()
@@ -93,6 +95,11 @@ class Outbox:
             self._small_bytes < MAX_SMALL_BYTES
             and self._unsent_bytes + self._announced_bytes < MAX_UNSENT_BYTES
         )
+
+    @property
+    def memory(self) -> MemorySocket | None:
+        """The way of large buffers past the wire, if there is one."""
+        return self._channel.memory
 
     @property
     def has_bodies(self) -> bool:
@@ -146,11 +153,19 @@ class Outbox:
         is_urgent: bool = True,
     ) -> trio.Event | None:
         """Send a message; if it has a body, return the event that is set when that is sent."""
-        frame, body = message_frame(kind, stream, payload, name, uploads, headers)
-        if not body:
-            self.post(frame, is_urgent=is_urgent)
-            return None
-        unsent = self._in_line[stream] = _OutgoingBody(stream, frame, body, payload.size)
+        memory = self._channel.memory
+        if payload.size >= SHARED_BYTES and memory is not None and memory.has_room:
+            encode = functools.partial(
+                message_frame, kind, stream, name=name, uploads=uploads, headers=headers
+            )
+            unsent: OutgoingBody = SharedBody(stream, payload, encode, memory)
+        else:
+            frame, body = message_frame(kind, stream, payload, name, uploads, headers)
+            if not body:
+                self.post(frame, is_urgent=is_urgent)
+                return None
+            unsent = OutgoingBody(stream, frame, body, payload.size)
+        self._in_line[stream] = unsent
         self._unsent_bytes += unsent.left
         self._advance_line()
         self._wake()
@@ -166,7 +181,7 @@ class Outbox:
             self._advance_line()
         self._unsent_bytes -= body.left
         body.is_sent.set()
-        return not body.frame
+        return body.has_begun
 
     def cork(self) -> None:
         """Hold frames back until `uncork`, because more are about to be posted."""
@@ -193,6 +208,8 @@ class Outbox:
             await self._send()
         finally:
             self._has_ended = True
+            self._in_line.clear()  # who still has the connection need not keep what is large
+            self._under_way.clear()
             if self._idle is not None:
                 self._idle.set()
 
@@ -234,11 +251,14 @@ class Outbox:
     def _send_chunk(self) -> None:
         stream = next(iter(self._under_way))
         body = self._under_way.pop(stream)
-        head, body.frame = body.frame, b""
-        chunk = body.next_chunk()
-        self._unsent_bytes -= len(chunk)
-        self._channel.send_nowait(head + data_header(stream, len(chunk)), chunk)
-        if body.left:
+        unsent = body.left
+        head = body.begin() if not body.has_begun else b""
+        if body.has_begun:
+            if chunk := body.next_chunk():
+                head += data_header(stream, len(chunk))
+            self._unsent_bytes -= unsent - body.left
+            self._channel.send_nowait(head, chunk)
+        if body.left or not body.has_begun:
             self._under_way[stream] = body
         else:
             body.is_sent.set()
@@ -259,34 +279,3 @@ class Outbox:
     def _unpark(self, _raise_cancel: object) -> Abort:
         self._parked = None
         return Abort.SUCCEEDED
-
-
-class _OutgoingBody:
-    """What is not yet sent of a message: its ``frame``, and the pieces of its body."""
-
-    __slots__ = ("_at", "_pieces", "frame", "is_sent", "left", "size", "stream")
-
-    def __init__(self, stream: int, frame: bytes, pieces: Sequence[Buffer], size: int) -> None:
-        self.stream = stream
-        self.frame = frame
-        self.size = size
-        self.is_sent = trio.Event()
-        self._pieces = deque(memoryview(piece).cast("B") for piece in pieces if len(piece))
-        self.left = sum(piece.nbytes for piece in self._pieces)
-        self._at = 0
-
-    def next_chunk(self) -> memoryview:
-        """Return the next part; empty if there is none."""
-        if not self._pieces:
-            return _NOTHING
-        piece = self._pieces[0]
-        chunk = piece[self._at : self._at + CHUNK_BYTES]
-        self._at += len(chunk)
-        self.left -= len(chunk)
-        if self._at == len(piece):
-            self._pieces.popleft()
-            self._at = 0
-        return chunk
-
-
-_NOTHING = memoryview(b"")

@@ -6,7 +6,8 @@ import io
 import pickle
 from typing import Any
 
-from ._frames import MAX_BUFFERS, Buffer, Frame, Payload
+from ._frames import MAX_BUFFERS, SHARED_BYTES, Buffer, Frame, Payload
+from ._memory_socket import MemorySocket
 from ._pickler import Pickler
 
 _PROTOCOL = 5  # the first with out-of-band buffers; in every Python we run on
@@ -69,14 +70,24 @@ def dumps_whole(value: object) -> bytes:
     return file.getvalue()
 
 
-def owned(payload: Payload) -> Payload:
-    """Return a payload that shares no memory which its objects' owners may change."""
-    if not payload.buffers and all(map(_is_immutable, payload.chunks)):
+def owned(payload: Payload, memory: MemorySocket | None = None) -> Payload:
+    """Return a payload that shares no memory which its objects' owners may change.
+
+    Large parts are copied to where ``memory`` can send them from, if they are to go that way.
+    """
+    copied = payload
+    if memory is not None and payload.size >= SHARED_BYTES and memory.has_room:
+        from ._memory_write import write_shared
+
+        copied = write_shared(payload)
+    elif not payload.buffers and all(map(_is_immutable, payload.chunks)):
         return payload
-    chunks = [chunk if _is_immutable(chunk) else bytes(chunk) for chunk in payload.chunks]
+    chunks = copied.chunks
+    if chunks is payload.chunks:
+        chunks = [chunk if _is_immutable(chunk) else bytes(chunk) for chunk in chunks]
     buffers = [
-        buffer if _is_immutable(buffer.obj) else memoryview(bytearray(buffer))
-        for buffer in payload.buffers
+        new if new is not old or _is_immutable(old.obj) else memoryview(bytearray(old))
+        for old, new in zip(payload.buffers, copied.buffers, strict=True)
     ]
     return payload._replace(chunks=chunks, buffers=buffers)
 

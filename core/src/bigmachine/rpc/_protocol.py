@@ -14,6 +14,9 @@ CONNECTION_HEADER = "bigmachine-connection"
 LANE_HEADER = "bigmachine-lane"
 """The header of an upgrade request for a lane: the connection's name, a space, and its number."""
 
+MEMORY_HEADER = "bigmachine-memory"
+"""The header of a 101 response that offers shared memory: a Unix socket's name, and a secret."""
+
 STATUS_RAISED = 590
 """The status if the method raised: the body is the pickled error, or JSON that describes it."""
 

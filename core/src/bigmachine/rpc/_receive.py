@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 
 import trio
@@ -39,7 +38,10 @@ async def receive_frames(
         handled = 0
         outbox.cork()
         try:
-            for frame in itertools.islice(decoder.frames(), _FRAMES_AT_ONCE):
+            for _ in range(_FRAMES_AT_ONCE):
+                # The last one is not kept until the next one comes: it may be large.
+                if (frame := decoder.next_frame()) is None:
+                    break
                 handle(frame)
                 handled += 1
                 reads = 0

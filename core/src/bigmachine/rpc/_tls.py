@@ -157,6 +157,8 @@ class TlsChannel(Channel):
             self._push()
         trio.lowlevel.notify_closing(self._sock)
         self._sock.close()
+        if self.memory is not None:
+            self.memory.close()
         self._break()
 
     def _push(self) -> None:

@@ -22,6 +22,7 @@ from ..process import allow_open_files
 from ..progress._observer import Progress
 from ..reaper._process import ReaperProcess
 from ..rpc import _failures as failures
+from ..rpc import _memory_switch as memory_switch
 from ..rpc import dump_service
 from ..services._check import check_services
 from ..services._functions import interface_of
@@ -89,7 +90,8 @@ class Starter:
             name: dump_service(name, service) for name, service in check_services(services).items()
         }
         interfaces = {name: interface_of(service) for name, service in (services or {}).items()}
-        request = self._request({**failures.environ(), **environ}, argv)
+        switches = {**failures.environ(), **memory_switch.environ()}
+        request = self._request({**switches, **environ}, argv)
         self._starts += 1
         try:
             async with self._progress.showing(n):

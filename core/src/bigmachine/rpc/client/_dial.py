@@ -16,7 +16,7 @@ from ...errors import ProtocolError, TransportError, UsageError
 from .._channel import Channel, StreamChannel
 from .._frames import DEFAULT_LIMIT_BYTES
 from .._lane_channel import LaneChannel
-from .._protocol import CONNECTION_HEADER, LANE_HEADER, LIMIT_HEADER, PROTOCOL
+from .._protocol import CONNECTION_HEADER, LANE_HEADER, LIMIT_HEADER, MEMORY_HEADER, PROTOCOL
 from .._tls import TlsChannel
 from ._connection import Connection
 from ._frame_connection import FrameConnection
@@ -53,7 +53,7 @@ async def dial(http: httpx.AsyncClient, addr: str) -> AsyncIterator[Connection]:
         upgrade, stream = response.headers.get("upgrade"), _network_stream(response)
         if response.status_code == 101 and upgrade == PROTOCOL and stream is not None:
             limit = _limit_bytes(response, addr)
-            channel, leading = _channel(stream)
+            channel, leading = _channel(stream, response)
             token = response.headers.get(CONNECTION_HEADER)
             has_lanes = token is not None and isinstance(channel, TlsChannel)
             yield FrameConnection(
@@ -77,7 +77,7 @@ async def _dial_lane(http: httpx.AsyncClient, addr: str, token: str, number: int
     with trio.fail_after(_LANE_TIMEOUT):
         async with _upgrade(http, addr, {LANE_HEADER: f"{token} {number}"}) as response:
             if response.status_code == 101 and (stream := _network_stream(response)) is not None:
-                channel, _ = _channel(stream)
+                channel, _ = _channel(stream, response)
                 if isinstance(channel, TlsChannel):
                     return LaneChannel(channel)
             raise ProtocolError(f"{addr} has no lane for us", addr=addr)
@@ -123,13 +123,17 @@ def _network_stream(response: httpx.Response) -> Any:
     return response.extensions.get("network_stream")
 
 
-def _channel(stream: Any) -> tuple[Channel, bytes]:
+def _channel(stream: Any, response: httpx.Response) -> tuple[Channel, bytes]:
     """Return the channel of an upgraded connection, and what was read past the response."""
     from ._http import channel_of
 
     # httpcore keeps bytes that came right after the 101 in a wrapper of its stream.
     # Machines wait for the client to speak first, so there are none.
     channel = channel_of(stream)
+    if isinstance(channel, TlsChannel) and (offer := response.headers.get(MEMORY_HEADER)):
+        from ._memory import connect_memory
+
+        channel.memory = connect_memory(offer)
     return (channel, b"") if channel is not None else (StreamChannel(stream), b"")
 
 

@@ -63,7 +63,9 @@ class FrameConnection(Connection):
         self._channel = channel
         self._limit_bytes = limit_bytes
         self._outbox = Outbox(channel, limit_bytes=limit_bytes)
-        self._decoder = FrameDecoder(leading=leading, is_wanted=self._is_wanted)
+        self._decoder = FrameDecoder(
+            leading=leading, is_wanted=self._is_wanted, memory=channel.memory
+        )
         self._next_stream = 1
         self._has_wrapped = False
         self._is_running = trio.Event()

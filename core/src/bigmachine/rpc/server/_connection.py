@@ -66,7 +66,10 @@ class ServingConnection:
         self._limit_bytes = limit_bytes
         self._has_ended = False
         self._decoder = FrameDecoder(
-            limit_bytes=limit_bytes, leading=leading, is_wanted=self._uploads.__contains__
+            limit_bytes=limit_bytes,
+            leading=leading,
+            is_wanted=self._uploads.__contains__,
+            memory=channel.memory,
         )
 
     async def run(self) -> None:

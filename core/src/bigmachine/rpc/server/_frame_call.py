@@ -103,7 +103,8 @@ class FrameCall(Call):
         name = self.method.name
         if type(result) not in PLAIN_TYPES and isinstance(result, Iterator):
             return GeneratorRun(self, self._pools, result).begin
-        return functools.partial(self._finish, Kind.REPLY, dump_result(name, result))
+        payload = dump_result(name, result, memory=self._outbox.memory)
+        return functools.partial(self._finish, Kind.REPLY, payload)
 
     def replied(self, kind: Kind, payload: Payload) -> Callable[[], None]:
         return functools.partial(self._finish, kind, payload)
@@ -131,7 +132,12 @@ class FrameCall(Call):
                     item = await anext(items)
         except StopAsyncIteration:
             return None
-        return dump_result(self.method.name, item, verb="yielded")
+        return self.dump_item(item)
+
+    def dump_item(self, item: object) -> Payload:
+        """Pickle what the method has yielded; see `dump_result`."""
+        memory = self._outbox.memory
+        return dump_result(self.method.name, item, verb="yielded", memory=memory)
 
     def open_stream(self) -> OutgoingStream:
         """Tell the caller that items follow."""

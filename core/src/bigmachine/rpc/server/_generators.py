@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from .._exceptions import dump_exception
 from .._frames import Payload
-from .._marshal import dump_result
 from .._streams import LARGE_ITEM_BYTES, OutgoingStream, item_cost
 from ._thread_job import ThreadJob, do_nothing
 
@@ -83,7 +82,7 @@ class GeneratorRun:
             return self._pause
         while not self._is_cancelled:
             try:
-                payload = dump_result(method.name, next(self._items), verb="yielded")
+                payload = self._call.dump_item(next(self._items))
             except StopIteration:
                 self.has_ended = True
                 return functools.partial(self._last, None)
@@ -136,5 +135,6 @@ class StreamingCall(Protocol):
     method: Method
 
     def continue_with(self, work: Work) -> None: ...
+    def dump_item(self, item: object) -> Payload: ...
     def open_stream(self) -> OutgoingStream: ...
     def end_stream(self, error: Payload | None) -> None: ...

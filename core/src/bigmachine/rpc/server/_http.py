@@ -21,7 +21,14 @@ import trio
 from ...errors import UsageError
 from .._channel import Channel
 from .._exceptions import CallError
-from .._protocol import CONNECTION_HEADER, LANE_HEADER, LIMIT_HEADER, PROTOCOL, STATUS_RAISED
+from .._protocol import (
+    CONNECTION_HEADER,
+    LANE_HEADER,
+    LIMIT_HEADER,
+    MEMORY_HEADER,
+    PROTOCOL,
+    STATUS_RAISED,
+)
 from ._call import Pools
 from ._encodings import Encoding, JsonEncoding, PickleEncoding
 from ._lane import ServedLane
@@ -43,7 +50,8 @@ class HttpConnection:
 
     `trio.TooSlowError` if the peer is too slow: with the head of a request, with more of its
     body, or in reading a response. ``token`` names the connection for its lanes, if it can have
-    some; ``new_lane`` returns the lane that a request asks for, or None.
+    some; ``new_lane`` returns the lane that a request asks for, or None; ``offer_memory`` what to
+    say to a peer with which memory can be shared.
     """
 
     def __init__(
@@ -56,10 +64,12 @@ class HttpConnection:
         silence_timeout: float,
         token: str = "",
         new_lane: Callable[[str], ServedLane | None] = lambda _: None,
+        offer_memory: Callable[[], str] = lambda: "",
     ) -> None:
         self._channel = channel
         self._token = token
         self._new_lane = new_lane
+        self._offer_memory = offer_memory
         self._services = services
         self._pools = pools
         self._limit_bytes = limit_bytes
@@ -112,6 +122,8 @@ class HttpConnection:
             headers.append((LIMIT_HEADER, str(self._limit_bytes)))
             if self._token:
                 headers.append((CONNECTION_HEADER, self._token))
+        if offer := self._offer_memory():
+            headers.append((MEMORY_HEADER, offer))
         response = h11.InformationalResponse(status_code=101, headers=headers)
         try:
             await self._channel.send_all(self._http.send(response))

@@ -19,6 +19,7 @@ from ...errors import ProtocolError, UsageError
 from .._exceptions import CallError, dump_exception
 from .._frames import Kind
 from .._lane_channel import BROKEN, LaneChannel
+from .._memory_socket import MemorySocket
 from .._tls import TlsChannel
 from ._call import Pools
 from ._lane_call import LaneCall
@@ -93,6 +94,11 @@ class ServedLane:
         if call is not None:
             call.method.calls.count_cancelled()
             call.cancel()
+
+    @property
+    def memory(self) -> MemorySocket | None:
+        """See `CallingLane`."""
+        return self._channel.memory if self._channel is not None else None
 
     def forget(self, call: LaneCall) -> bool:
         """See `CallingLane`."""

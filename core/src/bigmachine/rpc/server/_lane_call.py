@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeAlias
 from .._exceptions import dump_exception
 from .._frames import Frame, Kind, Payload
 from .._marshal import dump_result, load_arguments
+from .._memory_socket import MemorySocket
 from .._streams import closing
 from ._call import PLAIN_TYPES, Call, Pools, Work
 from ._registry import Method
@@ -62,7 +63,7 @@ class LaneCall(Call):
             with contextlib.suppress(BaseException):
                 getattr(result, "close", do_nothing)()
             return self._refuse_items
-        payload = dump_result(self.method.name, result)
+        payload = dump_result(self.method.name, result, memory=self._lane.memory)
         return functools.partial(self._finish, Kind.REPLY, payload)
 
     def replied(self, kind: Kind, payload: Payload) -> Callable[[], None]:
@@ -141,6 +142,10 @@ class CallingLane(Protocol):
     """The lane over which a call came, with the ``native_id`` of its thread."""
 
     native_id: int
+
+    @property
+    def memory(self) -> MemorySocket | None:
+        """The way of large results past the wire, if there is one."""
 
     def forget(self, call: LaneCall) -> bool:
         """Have no call; False if this one was given up before."""

@@ -34,6 +34,7 @@ from ._call import Call, Pools, Trace
 from ._connection import SILENCE_TIMEOUT, ServingConnection
 from ._http import HttpConnection
 from ._lane import ServedLane
+from ._memory_listener import MemoryListener
 from ._place_watch import PlaceWatch
 from ._registry import Services
 from ._threads import ThreadPool
@@ -75,6 +76,7 @@ class Server:
         self._connections: set[ServingConnection] = set()
         self._by_token: dict[str, ServingConnection] = {}  # those that can have lanes
         self._traffic = Traffic()
+        self._memory = MemoryListener()
         self._place_watch: PlaceWatch | None = None  # while it serves
 
     async def serve(
@@ -96,6 +98,7 @@ class Server:
                     task_status=task_status,
                 )
         finally:
+            self._memory.close()
             threads.close()  # after the connections, whose generators end in threads
             self.services.close()
 
@@ -216,6 +219,7 @@ class Server:
             silence_timeout=self._silence_timeout,
             token=token,
             new_lane=functools.partial(self._new_lane, peer) if token else lambda _: None,
+            offer_memory=functools.partial(self._offer_memory, channel),
         ).run()
         if upgrade is None:
             return
@@ -239,6 +243,9 @@ class Server:
         finally:
             self._connections.discard(connection)
             self._by_token.pop(token, None)
+
+    def _offer_memory(self, channel: Channel) -> str:
+        return self._memory.offer(channel) if isinstance(channel, TlsChannel) else ""
 
     def _new_lane(self, peer: str, wanted: str) -> ServedLane | None:
         """Return a new lane of the connection, and with the number, that a request names."""

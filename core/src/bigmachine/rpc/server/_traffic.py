@@ -25,13 +25,13 @@ class Traffic:
             yield
         finally:
             self._channels.discard(channel)
-            self._received_bytes += channel.received_bytes
-            self._sent_bytes += channel.sent_bytes
+            self._received_bytes += _received_bytes(channel)
+            self._sent_bytes += _sent_bytes(channel)
 
     def metrics(self) -> list[Metric]:
         """Return them as metrics."""
-        received = self._received_bytes + sum(c.received_bytes for c in self._channels)
-        sent = self._sent_bytes + sum(c.sent_bytes for c in self._channels)
+        received = self._received_bytes + sum(map(_received_bytes, self._channels))
+        sent = self._sent_bytes + sum(map(_sent_bytes, self._channels))
         return [
             measured(
                 "bigmachine_received_bytes",
@@ -54,3 +54,13 @@ class Traffic:
                 help="Connections of drivers and peers",
             ),
         ]
+
+
+def _received_bytes(channel: Channel) -> int:
+    memory = channel.memory  # what went past the wire has come, too
+    return channel.received_bytes + (memory.received_bytes if memory is not None else 0)
+
+
+def _sent_bytes(channel: Channel) -> int:
+    memory = channel.memory
+    return channel.sent_bytes + (memory.sent_bytes if memory is not None else 0)

@@ -1,0 +1,196 @@
+"""The way of large buffers between processes of one host: past the wire, in shared memory.
+
+Beside a connection, a Unix socket carries descriptors. The sender of a message sends them first,
+numbered from 0, and then the frame that announces them. A Unix socket delivers at once, so they
+are there when the frame comes: nobody ever waits for them, and none is taken that was not
+announced.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import struct
+import sys
+import threading
+from collections.abc import Callable, Iterator
+
+from ..errors import ProtocolError
+from ._frames import SHARED_BYTES, Payload, Shared, parts_of
+
+MAX_UNTAKEN_BYTES = 64 << 20
+"""How much may have been sent and not yet been taken, or one buffer; the rest goes over the wire.
+
+So a peer that does not read gets no more than over the wire.
+"""
+
+MAX_FILES = 4
+"""The most memfds that one buffer is in: each is written by one thread at a time."""
+
+
+class MemorySocket:
+    """One end of the socket beside a connection; who has the connection uses it, one at a time.
+
+    ``find`` returns the socket as soon as the peer has connected it. At the end, ``closed`` is
+    called.
+    """
+
+    def __init__(
+        self,
+        find: Callable[[], socket.socket | None],
+        closed: Callable[[], object] = lambda: None,
+    ) -> None:
+        self._find = find
+        self._closed = closed
+        self._sock: socket.socket | None = None
+        self._has_ended = False
+        self._connecting = threading.Lock()
+        self._sent = self._taken = 0
+        self._untaken_bytes = 0
+        self.sent_bytes = self.received_bytes = 0
+
+    @property
+    def has_room(self) -> bool:
+        """Whether buffers can be sent now, as far as is known; in any thread."""
+        try:
+            sock = self._connected()
+            return sock is not None and (
+                self._untaken_bytes < MAX_UNTAKEN_BYTES or not _queue_bytes(sock)
+            )
+        except (OSError, ValueError):  # it was closed meanwhile
+            return False
+
+    def send(self, payload: Payload) -> Shared | None:
+        """Send the parts of ``payload`` that are in shared memory; the frame must be sent next.
+
+        None if there are none, or none can be sent: they go over the wire, as all else does.
+        """
+        first, places = self._sent, []
+        for place, part in enumerate(parts_of(payload)):
+            buffer = part[0] if len(part) == 1 else None
+            if type(buffer) is memoryview and buffer.nbytes >= SHARED_BYTES and self._send(buffer):
+                places.append(place)
+        return Shared(first, places) if places else None
+
+    def take(self, number: int, size: int) -> memoryview:
+        """Return the buffer with this ``number``, read-only; `ProtocolError` if it is not there."""
+        from ._memory import map_received
+
+        if number != self._taken or not size or (sock := self._connected()) is None:
+            raise ProtocolError(f"buffer {number} was announced in memory, and is not there")
+        self._taken += 1
+        self.received_bytes += size
+        with _spare.given_up(), contextlib.ExitStack() as received:
+            try:
+                data, numbers, *_ = socket.recv_fds(
+                    sock, _NUMBER.size + 1, MAX_FILES, socket.MSG_CMSG_CLOEXEC
+                )
+                for each in numbers:
+                    received.callback(os.close, each)
+                if not numbers or data != _NUMBER.pack(number):
+                    raise ValueError(f"{len(numbers)} descriptors came with {data.hex()}")
+                return map_received(numbers, size)
+            except (OSError, ValueError) as exc:
+                raise ProtocolError(f"buffer {number} can't be taken from memory: {exc}") from exc
+
+    def close(self) -> None:
+        """Close it: what was not taken is gone."""
+        with self._connecting:
+            if self._has_ended:
+                return
+            self._has_ended = True
+        if self._sock is not None:
+            self._sock.close()
+        self._closed()
+
+    def _send(self, buffer: memoryview) -> bool:
+        from ._memory import files_of
+
+        files, sock = files_of(buffer), self._connected()
+        if not files or sock is None:
+            return False
+        try:
+            if self._untaken_bytes and not _queue_bytes(sock):
+                self._untaken_bytes = 0
+            if self._untaken_bytes and self._untaken_bytes + buffer.nbytes > MAX_UNTAKEN_BYTES:
+                return False
+            numbers = [file.fileno() for file in files]
+            socket.send_fds(sock, [_NUMBER.pack(self._sent)], numbers)
+        except OSError:  # it is full, for instance; or the peer has closed it
+            return False
+        for file in files:
+            file.close()
+        self._sent += 1
+        self._untaken_bytes += buffer.nbytes
+        self.sent_bytes += buffer.nbytes
+        return True
+
+    def _connected(self) -> socket.socket | None:
+        if self._sock is None:
+            with self._connecting:
+                if self._sock is None and not self._has_ended:
+                    self._sock = self._find()
+            if self._sock is not None:
+                _spare.reserve()
+        return self._sock if not self._has_ended else None
+
+
+def has_our_user(sock: socket.socket) -> bool:
+    """Whether the process at the other end of a Unix socket is of the user of this one."""
+    size = struct.calcsize("3i")
+    _pid, user, _group = struct.unpack(
+        "3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
+    )
+    return bool(user == os.getuid())
+
+
+_NUMBER = struct.Struct("<Q")
+
+
+def _queue_bytes(sock: socket.socket) -> int:
+    """Return how much the peer has not yet read, as the kernel counts it."""
+    import fcntl
+    import termios  # late: other systems than Linux have neither of them
+
+    answer = fcntl.ioctl(sock, termios.TIOCOUTQ, b"\0" * 4)
+    return int.from_bytes(answer, sys.byteorder)
+
+
+class _SpareDescriptors:
+    """Descriptors of this process that are given up while others are received and mapped.
+
+    If a process has none left, the kernel drops those that come.
+    """
+
+    def __init__(self) -> None:
+        self.renew_lock()
+        self._numbers: list[int] = []
+
+    def renew_lock(self) -> None:
+        """Forget who holds it: in a forked child, perhaps a thread that is not there."""
+        self._lock = threading.RLock()  # reentrant, for signal handlers
+
+    @contextlib.contextmanager
+    def given_up(self) -> Iterator[None]:
+        """Have some descriptors more until the block ends; one thread at a time."""
+        with self._lock:
+            while self._numbers:
+                os.close(self._numbers.pop())
+            try:
+                yield
+            finally:
+                with contextlib.suppress(OSError):  # others have taken them
+                    while len(self._numbers) < MAX_FILES:
+                        self._numbers.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+
+    def reserve(self) -> None:
+        """Have them from now on, if they can be had."""
+        if not self._numbers:
+            with self.given_up():
+                pass
+
+
+_spare = _SpareDescriptors()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_spare.renew_lock)

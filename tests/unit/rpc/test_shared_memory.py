@@ -1,0 +1,583 @@
+"""Large buffers between processes of one host: in memory that both map, past the wire."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import re
+import resource
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import trio
+
+from bigmachine.errors import CallTimeout, ProtocolError, UsageError
+from bigmachine.rpc import _memory_socket as memory_socket_module
+from bigmachine.rpc._frames import SHARED_BYTES, Kind, Payload, Shared, message_frame
+from bigmachine.rpc._memory_switch import VARIABLE, environ, is_on
+from bigmachine.rpc.client._pickled_call import pickle_call
+from tests.support.waiting import eventually
+from tests.unit.rpc.test_lanes import Client, client
+from tests.unit.rpc.wires import Wire, memory_switch, run, tls
+
+if sys.platform != "linux":
+    pytest.skip("only Linux has memfds", allow_module_level=True)
+
+from bigmachine.rpc._decoder import FrameDecoder
+from bigmachine.rpc._memory import MemoryFile, files_of
+from bigmachine.rpc._memory_socket import MAX_FILES, MemorySocket
+from bigmachine.rpc._memory_write import write_shared
+from bigmachine.rpc.client._memory import connect_memory
+from bigmachine.rpc.server._memory_listener import MAX_NAMELESS, MemoryListener
+
+MIB = 1 << 20
+STEP = 3 * MIB // 8 + 1  # of int64: no whole number of pages
+
+
+@pytest.fixture(autouse=True)
+def _switched_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "1")
+
+
+class Service:
+    def __init__(self) -> None:
+        self.kept: Any = None
+
+    def add(self, a: int, b: int) -> int:
+        return a + b
+
+    def echo(self, value: Any) -> Any:
+        return value
+
+    async def async_echo(self, value: Any) -> Any:
+        return value
+
+    def keep(self, value: Any) -> None:
+        self.kept = value
+
+    def is_writable(self, array: Any) -> bool:
+        return bool(array.flags.writeable)
+
+    def items(self, count: int) -> Iterator[Any]:
+        for n in range(count):
+            yield np.full(STEP, n)
+
+    async def async_items(self, count: int) -> AsyncIterator[Any]:
+        for n in range(count):
+            yield np.full(STEP, n)
+
+    def firsts(self, arrays: Any) -> list[int]:
+        return [int(array[-1]) for array in arrays]
+
+    async def wait(self, value: Any) -> None:
+        await trio.sleep_forever()
+
+
+def left() -> list[str]:
+    """The memory that this process maps, and has descriptors of."""
+    if not left_uncollected():
+        return []
+    gc.collect()
+    return left_uncollected()
+
+
+def left_uncollected() -> list[str]:
+    maps = Path("/proc/self/maps").read_text().splitlines()
+    names = [line for line in maps if "memfd:bigmachine " in line]
+    for number in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            names.append(os.readlink(f"/proc/self/fd/{number}"))
+    return [name for name in names if "memfd:bigmachine " in name]
+
+
+@pytest.fixture(autouse=True)
+def nothing_left() -> Iterator[None]:
+    yield
+    assert left() == []
+
+
+def over_wire(wire: Wire) -> int:
+    """How many bytes have gone over a wire, both ways."""
+    channel = wire.connection._channel
+    return channel.sent_bytes + channel.received_bytes
+
+
+VALUES: dict[str, Callable[[], Any]] = {
+    "array": lambda: np.arange(STEP),
+    "several": lambda: [np.arange(STEP), "small", np.ones(50_000), np.zeros((3, STEP))],
+    "bytes": lambda: b"abc" * MIB,
+    "text": lambda: {"text": "é" * MIB},
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "method"),
+    [
+        ("several", "echo"),
+        *[
+            pytest.param(kind, method, marks=pytest.mark.long)
+            for kind in VALUES
+            for method in ("echo", "async_echo")
+        ],
+    ],
+)
+def test_same_results_arrive_by_memory_and_over_the_wire(kind: str, method: str) -> None:
+    async def main() -> None:
+        value, found = VALUES[kind](), []
+        for shares_memory in (True, False):
+            async with tls(Service(), shares_memory=shares_memory) as wire:
+                found.append(await wire.call(method, value))
+                assert (over_wire(wire) < SHARED_BYTES) is shares_memory
+        for one in found:
+            np.testing.assert_equal(one, value)
+
+    run(main)
+
+
+@pytest.mark.parametrize("shares_memory", [True, pytest.param(False, marks=pytest.mark.long)])
+def test_same_results_arrive_over_lanes_by_memory_or_not(shares_memory: bool) -> None:
+    async def main() -> None:
+        with memory_switch("1" if shares_memory else "0"):
+            async with client(Service()) as it:
+                await it.await_lane()
+                array = np.arange(17 * MIB // 8 + 1)  # so large that several threads write it
+                for _ in range(2):
+                    found = await outcome(it, "echo", array)
+                    assert np.array_equal(found, array)
+                assert await outcome(it, "is_writable", array) is not shares_memory
+                metrics = {metric.name: metric for metric in it.server.metrics()}
+                assert metrics["bigmachine_received_bytes"].sum > 3 * array.nbytes
+                assert metrics["bigmachine_sent_bytes"].sum > 2 * array.nbytes
+                [lane] = it.lanes._all.values()
+                sent = lane.channel._traffic.sent_bytes
+                assert (sent < SHARED_BYTES) is shares_memory
+
+    run(main)
+
+
+async def outcome(it: Client, method: str, *args: Any) -> Any:
+    """Call a method over a lane."""
+    call = pickle_call(f"S.{method}", args, {})
+    found = await trio.to_thread.run_sync(it.lanes.outcome, call)
+    assert found is not None
+    return found.unwrap()
+
+
+def test_array_is_read_only_at_receiver_and_freed_when_both_let_go() -> None:
+    async def main() -> None:
+        service = Service()
+        async with tls(service, shares_memory=True) as wire:
+            array = np.arange(STEP)
+            await wire.call("keep", array)
+            await eventually(lambda: len(left()) == 1)  # a mapping, and no descriptor
+            array[0] = 5
+            assert service.kept[0] == 0
+            for kept in (service.kept, await wire.call("echo", array)):
+                assert not kept.flags.writeable
+                with pytest.raises(ValueError, match="cannot set WRITEABLE"):
+                    kept.flags.writeable = True
+            del kept
+            await eventually(lambda: len(left()) == 1)
+            service.kept = service.kept[10:20]
+            assert len(left()) == 1
+            service.kept = None
+            assert left() == []
+
+    run(main)
+
+
+def test_result_is_kept_after_connection_has_ended() -> None:
+    async def main() -> None:
+        async with tls(Service(), shares_memory=True) as wire:
+            found = await wire.call("echo", np.arange(STEP))
+        assert int(found[-1]) == STEP - 1
+
+    run(main)
+
+
+@pytest.mark.parametrize("method", ["items", pytest.param("async_items", marks=pytest.mark.long)])
+def test_items_of_streams_go_by_memory(method: str) -> None:
+    async def main() -> None:
+        async with tls(Service(), shares_memory=True) as wire:
+            items = await wire.stream(method, 5)
+            assert [int(item[-1]) async for item in items] == [0, 1, 2, 3, 4]
+            arrays = (np.full(STEP, n) for n in range(5))
+            assert await wire.call("firsts", arrays) == [0, 1, 2, 3, 4]
+            assert over_wire(wire) < SHARED_BYTES
+
+    run(main)
+
+
+@pytest.mark.parametrize(
+    "method",
+    ["echo", *[pytest.param(name, marks=pytest.mark.long) for name in ("async_echo", "wait")]],
+)
+def test_cancelled_calls_leave_no_memory_at_either_end(method: str) -> None:
+    async def main() -> None:
+        async with tls(Service(), shares_memory=True) as wire:
+            array = np.arange(STEP)
+            for rounds in range(30):  # of the scheduler, until it is cancelled
+                with trio.CancelScope() as scope:
+                    async with trio.open_nursery() as nursery:
+                        nursery.start_soon(wire.call, method, array)
+                        for _ in range(rounds):
+                            await trio.lowlevel.checkpoint()
+                        scope.cancel()
+            assert np.array_equal(await wire.call("echo", array), array)
+            await wire.check_nothing_is_left()
+            await eventually(lambda: left() == [])
+            assert over_wire(wire) < SHARED_BYTES
+
+    run(main)
+
+
+@pytest.mark.long
+def test_timeout_while_an_array_is_written_for_a_lane_leaves_no_memory() -> None:
+    async def main() -> None:
+        async with client(Service()) as it:
+            await it.await_lane()
+
+            def time_left() -> float:
+                raise CallTimeout("S.echo: it took too long")
+
+            array = np.arange(3 * MIB)
+            call = pickle_call("S.echo", (array,), {})
+            with pytest.raises(CallTimeout):
+                await trio.to_thread.run_sync(it.lanes.outcome, call, time_left)
+            await eventually(lambda: left() == [])
+            assert np.array_equal(await it.connection.call("S.echo", (array,), {}), array)
+
+    run(main)
+
+
+def test_connection_that_ends_with_calls_in_flight_leaves_no_memory() -> None:
+    async def main() -> None:
+        async with tls(Service(), shares_memory=True) as wire:
+            async with trio.open_nursery() as nursery:
+                for _ in range(5):
+                    nursery.start_soon(suppressed, wire, "wait", np.arange(STEP))
+                await eventually(left)
+                wire.cut()
+            await eventually(lambda: left() == [])
+
+    async def suppressed(wire: Wire, *call: Any) -> None:
+        with contextlib.suppress(Exception):
+            await wire.call(*call)
+
+    run(main)
+
+
+# -- without memory ------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def no_descriptors() -> Iterator[None]:
+    """Have no descriptor left in this process."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.dup(0)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+@pytest.mark.parametrize("size", [STEP, pytest.param(3 * MIB, marks=pytest.mark.long)])
+def test_call_goes_over_the_wire_if_no_descriptor_is_left(size: int) -> None:
+    async def main() -> None:
+        async with client(Service()) as it:
+            await it.await_lane()
+            array = np.arange(size)
+            await it.connection.call("S.echo", (array,), {})
+            with no_descriptors():
+                assert np.array_equal(await outcome(it, "echo", array), array)
+                found = await it.connection.call("S.echo", (array,), {})
+                assert np.array_equal(found, array)
+                assert found.flags.writeable
+
+    run(main)
+
+
+def test_switch_is_0_or_1(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert is_on()
+    monkeypatch.delenv(VARIABLE)
+    assert environ() == {}
+    assert not is_on()
+    for value in ("0", "1"):
+        monkeypatch.setenv(VARIABLE, value)
+        assert environ() == {VARIABLE: value}
+    for value in ("", "no", "2"):
+        monkeypatch.setenv(VARIABLE, value)
+        with pytest.raises(UsageError, match=f"{VARIABLE} is 0 or 1"):
+            environ()
+
+
+# -- one end of a socket -------------------------------------------------------
+
+
+@contextlib.contextmanager
+def pair() -> Iterator[tuple[socket.socket, MemorySocket]]:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    for end in (ours, theirs):
+        end.setblocking(False)
+    memory = MemorySocket(lambda: theirs)
+    with ours:
+        yield ours, memory
+        memory.close()
+        theirs.close()
+
+
+def payload(*sizes: int) -> Payload:
+    buffers = [memoryview(bytes([n + 1]) * size) for n, size in enumerate(sizes)]
+    return write_shared(Payload((b"pickle",), buffers, 6, 6 + sum(sizes)))
+
+
+def memfd(size: int, *, is_sealed: bool = True) -> MemoryFile:
+    file = MemoryFile()
+    file.write(bytes(size))
+    if is_sealed:
+        file.seal()
+    return file
+
+
+@contextlib.contextmanager
+def plain_file() -> Iterator[int]:
+    number = os.open("/tmp", os.O_TMPFILE | os.O_RDWR)
+    os.truncate(number, MIB)
+    yield number
+    os.close(number)
+
+
+NUMBER_0, NUMBER_1 = bytes(8), bytes([1, *bytes(7)])
+BREACHES: dict[str, Callable[[socket.socket], object]] = {
+    "nothing": lambda sock: None,
+    "its end": lambda sock: sock.close(),
+    "no descriptor": lambda sock: sock.send(NUMBER_0),
+    "another number": lambda sock: send(sock, memfd(MIB), number=NUMBER_1),
+    "too long a number": lambda sock: send(sock, memfd(MIB), number=NUMBER_0 + b"x"),
+    "memory that is not sealed": lambda sock: send(sock, memfd(MIB, is_sealed=False)),
+    "memory that is too small": lambda sock: send(sock, memfd(MIB - 1)),
+    "memory that is too large": lambda sock: send(sock, memfd(MIB + 1)),
+    "two that are too large": lambda sock: send(sock, memfd(MIB), memfd(1)),
+    "parts of pages": lambda sock: send(sock, memfd(MIB - 5), memfd(5)),
+    "an empty part": lambda sock: send(sock, memfd(MIB), memfd(0)),
+    "too many parts": lambda sock: send(sock, *[memfd(MIB // 8) for _ in range(8)]),
+    "a device": lambda sock: send_device(sock),
+    "a socket": lambda sock: send(sock, sock),
+}
+
+
+def send(sock: socket.socket, *files: Any, number: bytes = NUMBER_0) -> None:
+    socket.send_fds(sock, [number], [file.fileno() for file in files])
+    for file in files:
+        if isinstance(file, MemoryFile):
+            file.close()
+
+
+def send_device(sock: socket.socket) -> None:
+    with open("/dev/null") as device:
+        send(sock, device)
+
+
+def announced(size: int, *, number: int = 0) -> bytes:
+    """A message with one buffer in memory."""
+    content = Payload((b"",), (memoryview(bytes(size)),), 0, size)
+    return message_frame(Kind.REPLY, 1, content, shared=Shared(number, [0]))[0]
+
+
+def receive(decoder: FrameDecoder, data: bytes) -> list[Any]:
+    decoder.buffer()[: len(data)] = data
+    decoder.received(len(data))
+    return [*decoder.frames()]
+
+
+@pytest.mark.parametrize("breach", BREACHES)
+def test_peer_that_announces_a_buffer_and_sends_otherwise_breaks_protocol(breach: str) -> None:
+    with pair() as (sock, memory):
+        BREACHES[breach](sock)
+        with pytest.raises(ProtocolError, match="buffer 0 "):
+            receive(FrameDecoder(memory=memory), announced(MIB))
+
+
+def test_file_that_is_no_memory_is_refused() -> None:
+    with pair() as (sock, memory), plain_file() as number:
+        socket.send_fds(sock, [NUMBER_0], [number])
+        with pytest.raises(ProtocolError, match="can't be taken"):
+            receive(FrameDecoder(memory=memory), announced(MIB))
+
+
+def test_honest_buffer_is_taken_and_its_number_counts() -> None:
+    with pair() as (sock, memory):
+        decoder = FrameDecoder(memory=memory)
+        for n in range(3):
+            send(sock, memfd(MIB), number=bytes([n, *bytes(7)]))
+        for n in (0, 1):
+            [frame] = receive(decoder, announced(MIB, number=n))
+            assert frame.buffers[0] == bytes(MIB)
+            assert frame.size == MIB
+        with pytest.raises(ProtocolError, match="buffer 1 was announced"):
+            receive(decoder, announced(MIB, number=1))
+        del frame
+
+
+def test_buffer_over_limit_or_without_memory_to_share_is_refused_untaken() -> None:
+    with pair() as (sock, memory):
+        send(sock, memfd(MIB))
+        with pytest.raises(ProtocolError, match="the limit is 1000"):
+            receive(FrameDecoder(memory=memory, limit_bytes=1000), announced(MIB))
+        with pytest.raises(ProtocolError, match="memory that is not shared"):
+            receive(FrameDecoder(), announced(MIB))
+        with pytest.raises(ProtocolError, match="have no number"):
+            receive(FrameDecoder(memory=memory), announced_without_number())
+        assert memory.received_bytes == 0
+
+
+def announced_without_number() -> bytes:
+    header = bytearray(announced(MIB))
+    header[0] = 8  # the length of what follows
+    return bytes(header[: 16 + 8])
+
+
+def test_buffers_of_an_unwanted_message_are_taken_too() -> None:
+    with pair() as (sock, memory):
+        decoder = FrameDecoder(memory=memory, is_wanted=lambda stream: False)
+        send(sock, memfd(MIB))
+        assert receive(decoder, announced(MIB)) == []
+        assert memory.received_bytes == MIB
+        assert left() == []
+
+
+def test_sender_is_ahead_by_a_bounded_amount(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory_socket_module, "MAX_UNTAKEN_BYTES", 4 * MIB)
+    with pair() as (sock, memory):
+        assert memory.send(payload(5 * MIB)) == Shared(0, [0])  # one can always be sent
+        assert not memory.has_room
+        assert memory.send(payload(MIB)) is None
+        for number in socket.recv_fds(sock, 8, MAX_FILES)[1]:
+            os.close(number)
+        assert memory.has_room
+        assert memory.send(payload(MIB, 9, 2 * MIB, 3 * MIB)) == Shared(1, [0, 2])
+        assert memory.sent_bytes == 8 * MIB
+
+
+def test_descriptors_beyond_what_the_kernel_queues_go_over_the_wire() -> None:
+    with pair() as (_, memory):
+        memory_limit = 0
+        while memory.send(payload(MIB)) is not None:
+            memory_limit += 1
+            assert memory_limit < 65
+        assert memory_limit == 64  # MAX_UNTAKEN_BYTES
+
+
+def test_buffer_is_received_if_no_descriptor_is_left() -> None:
+    with pair() as (sock, memory):
+        receiver = MemorySocket(lambda: sock)
+        assert receiver.has_room  # it is connected, and keeps what it needs
+        memory.send(payload(2 * MIB, MIB))
+        with no_descriptors():
+            assert bytes(receiver.take(0, 2 * MIB)) == b"\1" * (2 * MIB)
+            assert bytes(receiver.take(1, MIB)) == b"\2" * MIB
+
+
+def test_forked_child_has_no_descriptor_of_memory() -> None:
+    with pair() as (_, memory):
+        file = memfd(MIB)
+        content = payload(MIB)
+        numbers = [file.fileno(), *[f.fileno() for f in files_of(content.buffers[0])]]
+        if (child := os.fork()) == 0:
+            names = [os.readlink(f"/proc/self/fd/{number}") for number in numbers]
+            os._exit(0 if set(names) == {"/dev/null"} else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert memory.send(content) is not None
+
+
+# -- the listener ----------------------------------------------------------------
+
+
+def tcp_pair(host: str) -> tuple[socket.socket, socket.socket]:
+    with socket.create_server((host, 0)) as listener:
+        ours = socket.create_connection(listener.getsockname(), source_address=("127.0.0.1", 0))
+        return ours, listener.accept()[0]
+
+
+class Offering:
+    """What has a socket, like a `TlsChannel`, and is offered memory."""
+
+    memory: MemorySocket | None = None
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.socket = sock
+
+
+@contextlib.contextmanager
+def offering(host: str = "127.0.0.1") -> Iterator[tuple[MemoryListener, Offering, str]]:
+    listener = MemoryListener()
+    ours, theirs = tcp_pair(host)
+    with ours, theirs:
+        channel = Offering(theirs)
+        yield listener, channel, listener.offer(channel)  # type: ignore[arg-type]
+        if channel.memory is not None:
+            channel.memory.close()
+        listener.close()
+
+
+def test_memory_is_offered_to_peers_of_this_host_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    with offering() as (_, channel, offer):
+        assert re.fullmatch(r"bigmachine-[0-9a-f]{32} [0-9a-f]{32}", offer)
+        assert channel.memory is not None
+    with offering("127.0.0.2") as (_, channel, offer):
+        assert (channel.memory, offer) == (None, "")
+    monkeypatch.setenv(VARIABLE, "0")
+    with offering() as (_, channel, offer):
+        assert (channel.memory, offer) == (None, "")
+
+
+def test_offer_is_for_who_knows_its_secret_and_only_once() -> None:
+    with offering() as (_, channel, offer):
+        assert channel.memory is not None
+        name = offer.split()[0]
+        wrong = connect_memory(f"{name} {'0' * 32}")
+        assert wrong is not None
+        assert wrong.has_room  # for all it knows
+        assert not channel.memory.has_room
+        assert wrong.send(payload(MIB)) is None  # it was closed
+        right, late = connect_memory(offer), connect_memory(offer)
+        assert right is not None
+        assert late is not None
+        assert right.send(payload(MIB)) == Shared(0, [0])  # before it was accepted
+        assert bytes(channel.memory.take(0, MIB)) == b"\1" * MIB
+        assert late.send(payload(MIB)) is None  # it was closed with the next look
+        for each in (wrong, right, late):
+            each.close()
+
+
+@pytest.mark.parametrize(
+    "offer",
+    ["", "x", f"bigmachine-{'0' * 32} {'0' * 32}", f"@other-{'0' * 32} {'0' * 32}", "a b c"],
+)
+def test_offer_that_leads_nowhere_is_not_taken(offer: str) -> None:
+    assert connect_memory(offer) is None
+
+
+def test_those_who_connect_and_say_nothing_are_bounded() -> None:
+    with offering() as (listener, channel, offer), contextlib.ExitStack() as stack:
+        name = offer.split()[0]
+        silent = []
+        for _ in range(MAX_NAMELESS + 5):
+            sock = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+            sock.connect("\0" + name)
+            silent.append(sock)
+        right = connect_memory(offer)
+        assert right is not None
+        assert channel.memory is not None
+        assert channel.memory.has_room
+        assert len(listener._nameless) == MAX_NAMELESS
+        assert silent[0].recv(1) == b""  # the oldest
+        right.close()
