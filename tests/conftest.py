@@ -27,14 +27,15 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 
 class CloudScheduling(LoadScopeScheduling):
-    """Runs the tests of a module in one process, and all of a cloud in one.
+    """Runs the tests of a module in one process; all of a cloud, or of network namespaces, too.
 
-    Its SDK and emulation take seconds to import.
+    A cloud's SDK and emulation take seconds to import, and a network namespace that another test
+    makes looks like a leftover.
     """
 
     def _split_scope(self, nodeid: str) -> str:
         module = nodeid.partition("::")[0]
-        cloud = re.search(r"\b(ec2|gcp|azure)(?=/|\.py$)|_(ec2|gcp|azure)\.py$", module)
+        cloud = re.search(r"\b(ec2|gcp|azure|netns)(?=/|\.py$)|_(ec2|gcp|azure)\.py$", module)
         return cloud[0] if cloud else module
 
 
