@@ -26,7 +26,20 @@ with_language = {
 }
 
 
-@pytest.mark.parametrize("page", with_language["python"], ids=page_id)
+# They take seconds; the others show that snippets of pages run.
+SLOW_PAGES = {
+    f"{n}.md" for n in ("backends", "faults", "machines", "profiling", "services", "testing")
+}
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, marks=pytest.mark.long if page.name in SLOW_PAGES else ())
+        for page in with_language["python"]
+    ],
+    ids=page_id,
+)
 def test_python_snippets_of_page_run_in_order(page, tmp_path):
     if "curl" in page.read_text() and not shutil.which("curl"):
         pytest.skip("curl is not installed")

@@ -57,6 +57,7 @@ def test_start_that_is_cancelled_while_it_makes_schedules_leaves_no_vm(run, arm)
     run(test, identity="", allow_billing_leak=True)
 
 
+@pytest.mark.long
 def test_session_of_which_azure_took_a_vm_back_ends_without_waiting_for_lists(run, arm):
     async def test(kit):
         [instance] = await kit.start()

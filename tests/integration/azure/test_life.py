@@ -397,6 +397,7 @@ def test_cancelled_stop_can_be_repeated(run, arm):
 
 
 @pytest.mark.usefixtures("consistent")
+@pytest.mark.long
 def test_instances_lists_all_sessions_with_their_security_groups(run, arm):
     async def test(kit):
         other = kit.other()

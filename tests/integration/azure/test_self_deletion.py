@@ -175,11 +175,13 @@ def test_program_is_for_the_cloud_of_the_driver(monkeypatch, tmp_path, cloud, en
     assert self_deletion(IDENTITY).endswith(f"\n{call}\n")
 
 
+@pytest.mark.long
 def test_what_may_pass_is_no_refusal(vm, delete):
     vm.answers = [refusal(429, "TooManyRequests"), Response(503)] * 50 + [ACCEPTED, GONE]
     assert delete(refused_seconds=1, unavailable=9, unavailable_status=410)[1] == 0
 
 
+@pytest.mark.long
 def test_every_kind_of_silence_ends_in_time(vm, delete):
     assert "can't delete itself: no answer. It" in delete(is_silent=True, seconds=1)[0]
     assert "Connection refused" in delete(url="http://127.0.0.1:1", seconds=1)[0]

@@ -164,6 +164,7 @@ def drive(tmp_path):
 
 @needs_builder
 @needs_loops
+@pytest.mark.long
 def test_worker_sets_up_its_machine_before_it_serves(drive, tmp_path):
     with volumes(tmp_path) as [device]:
         file, data = tmp_path / "etc" / "some.conf", tmp_path / "data"

@@ -225,6 +225,7 @@ def test_foreign_instance_is_never_terminated(run, aws):
 
 
 @pytest.mark.usefixtures("consistent")
+@pytest.mark.long
 def test_instances_lists_all_sessions_with_security_groups(run, aws):
     async def test(kit):
         other = kit.other()

@@ -99,6 +99,7 @@ def test_refusal_is_said_at_once_with_what_it_costs(gce, vm, delete):
     gce.instances.remove(vm)
 
 
+@pytest.mark.long
 def test_what_does_not_pass_is_given_up_in_time(delete, vm, gce):
     assert MAX_SECONDS <= 30  # systemd waits 90 s for it, and Google 30 s for a spot instance
     assert "can't delete itself: no answer. It" in delete(is_silent=True, seconds=1)[0]

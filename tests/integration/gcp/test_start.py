@@ -265,6 +265,7 @@ def test_spot_instance_that_is_preempted_as_soon_as_it_runs_is_replaced(
     run(test)
 
 
+@pytest.mark.long
 def test_spot_instance_that_is_preempted_before_it_has_an_address_is_replaced(run, gce):
     def preempt(answer):
         for vm in answer.get("items", ()):

@@ -96,6 +96,7 @@ def result(done: subprocess.CompletedProcess[str]) -> Any:
     return json.loads(done.stdout)
 
 
+@pytest.mark.long
 def test_program_finds_its_code_and_distributions_on_its_machines(project: Path):
     (project / os.fsdecode(b"odd\n\xff.txt")).write_text("not UTF-8")
     (project / "odd.env").write_text("A=1")  # a secret

@@ -190,6 +190,7 @@ async def boot_without_index(environment: Environment) -> str:
         return line
 
 
+@pytest.mark.long
 def test_distributions_on_index_are_not_sent(
     environment: Environment, index: Index, monkeypatch: pytest.MonkeyPatch
 ):

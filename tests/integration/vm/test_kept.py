@@ -152,6 +152,7 @@ def test_invalid_completion_marker_is_ignored(vm: Vm, text: str):
     trio.run(main)
 
 
+@pytest.mark.long
 def test_interrupted_build_does_not_count_as_built(vm: Vm):
     async def main() -> None:
         file = BytesIO()
@@ -214,6 +215,7 @@ def test_blob_damaged_by_crash_is_sent_again(vm: Vm):
     trio.run(main)
 
 
+@pytest.mark.long
 def test_most_recently_used_environments_are_kept_with_their_blobs(vm: Vm):
     async def main() -> None:
         made = [numbered(number) for number in range(5)]

@@ -149,6 +149,7 @@ def test_boot_error_says_who_answered_in_place_of_machine(tmp_path: Path) -> Non
     trio.run(main)
 
 
+@pytest.mark.long
 def test_machine_whose_key_is_not_on_console_is_refused(tmp_path: Path) -> None:
     async def main() -> None:
         driver, victim, attacker = Driver(tmp_path / "project"), Vm(), Vm()

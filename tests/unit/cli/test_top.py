@@ -237,6 +237,7 @@ def top() -> Iterator[Screen]:
         yield screen
 
 
+@pytest.mark.long
 def test_top_is_live_follows_keys_and_size_and_leaves_the_terminal_as_it_was(session, top):
     before = top.modes
     top.until(lambda text: re.search(r"^m0 +running .*%", text, re.M))

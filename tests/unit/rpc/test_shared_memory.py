@@ -169,6 +169,7 @@ async def outcome(it: Client, method: str, *args: Any) -> Any:
     return found.unwrap()
 
 
+@pytest.mark.long
 def test_array_is_read_only_at_receiver_and_freed_when_both_let_go() -> None:
     async def main() -> None:
         service = Service()
