@@ -8,12 +8,13 @@ from contextlib import nullcontext
 from typing import Any
 
 from ...errors import UsageError
-from .._exceptions import CallError, dump_exception
+from .._exceptions import CallError
 from .._frames import Frame, Kind, Payload, control_frame
-from .._marshal import dump_result, load_arguments
+from .._marshal import dump_result
 from .._outbox import Outbox
 from .._streams import IncomingStream, OutgoingStream, StreamArgument, closing
-from ._call import PLAIN_TYPES, Call, Pools
+from ._call import PLAIN_TYPES, Pools
+from ._framed_call import FramedCall
 from ._generators import GeneratorRun
 from ._registry import Method
 from ._stream_arguments import async_argument, thread_argument
@@ -21,14 +22,14 @@ from ._stream_arguments import async_argument, thread_argument
 _ERROR = Kind.ERROR  # to look it up in the enum takes longer than to count a call
 
 
-class FrameCall(Call):
+class FrameCall(FramedCall):
     """Replies to one CALL frame.
 
     While it runs it is in ``running``, the calls of its connection by stream number.
     ``uploads`` are its stream arguments.
     """
 
-    __slots__ = ("_frame", "_outbox", "_running", "_stream", "_uploads", "outgoing")
+    __slots__ = ("_outbox", "_running", "_stream", "_uploads", "outgoing")
 
     def __init__(
         self,
@@ -41,10 +42,9 @@ class FrameCall(Call):
         pools: Pools,
         began: float,
     ) -> None:
-        super().__init__(method, pools, began)
+        super().__init__(method, frame, pools, began)
         self.outgoing: OutgoingStream | None = None
         self._stream = frame.stream
-        self._frame = frame
         self._uploads = uploads
         self._outbox = outbox
         self._running = running
@@ -69,8 +69,7 @@ class FrameCall(Call):
     # -- its arguments --------------------------------------------------------
 
     def load_arguments(self) -> tuple[Sequence[Any], Mapping[str, Any]]:
-        args, kwargs = load_arguments(self._frame)
-        del self._frame  # it may be large, and the call may be long
+        args, kwargs = super().load_arguments()
         if not self._uploads:
             return args, kwargs
         return (
@@ -79,15 +78,14 @@ class FrameCall(Call):
         )
 
     def pickled_arguments(self) -> Payload:
-        frame = self._frame
         if self._uploads:
             raise CallError(
                 UsageError(
-                    f"{frame.name} is parallel, and iterators and files can't be streamed "
+                    f"{self._frame.name} is parallel, and iterators and files can't be streamed "
                     "into its process: pass a list, or bytes"
                 )
             )
-        return Payload((frame.pickle,), frame.buffers, len(frame.pickle), frame.size)
+        return super().pickled_arguments()
 
     def _with_stream(self, value: Any) -> Any:
         if not isinstance(value, StreamArgument):
@@ -105,12 +103,6 @@ class FrameCall(Call):
             return GeneratorRun(self, self._pools, result).begin
         payload = dump_result(name, result, memory=self._outbox.memory)
         return functools.partial(self._finish, Kind.REPLY, payload)
-
-    def replied(self, kind: Kind, payload: Payload) -> Callable[[], None]:
-        return functools.partial(self._finish, kind, payload)
-
-    def raised(self, exc: BaseException) -> Callable[[], None]:
-        return functools.partial(self._finish, Kind.ERROR, dump_exception(exc))
 
     async def send_items(self, items: AsyncIterator[Any]) -> None:
         outgoing = self.open_stream()

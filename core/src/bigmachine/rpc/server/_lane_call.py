@@ -5,16 +5,16 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import functools
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator
 from queue import SimpleQueue
 from typing import Any, Protocol, TypeAlias
 
-from .._exceptions import dump_exception
 from .._frames import Frame, Kind, Payload
-from .._marshal import dump_result, load_arguments
+from .._marshal import dump_result
 from .._memory_socket import MemorySocket
 from .._streams import closing
-from ._call import PLAIN_TYPES, Call, Pools, Work
+from ._call import PLAIN_TYPES, Pools, Work
+from ._framed_call import FramedCall
 from ._registry import Method
 from ._thread_job import ThreadJob, do_nothing
 
@@ -22,21 +22,20 @@ Reply: TypeAlias = tuple[Kind, Payload]
 """What is to be sent to the caller; STREAM instead of the items of a generator."""
 
 
-class LaneCall(Call):
+class LaneCall(FramedCall):
     """Returns its reply from `run`, unless its ``lane`` has given it up.
 
     What a ``def`` returns may be awaitable: then its thread waits while that goes on in the loop.
     """
 
-    __slots__ = ("_frame", "_lane", "_replies")
+    __slots__ = ("_lane", "_replies")
 
     _must_wait = False  # its caller reads nothing else before the reply
 
     def __init__(
         self, method: Method, frame: Frame, *, lane: CallingLane, pools: Pools, began: float
     ) -> None:
-        super().__init__(method, pools, began)
-        self._frame = frame
+        super().__init__(method, frame, pools, began)
         self._lane = lane
         self._replies: SimpleQueue[Reply | None] = SimpleQueue()
 
@@ -49,15 +48,6 @@ class LaneCall(Call):
         super().cancel()
         self._replies.put(None)
 
-    def load_arguments(self) -> tuple[Sequence[Any], Mapping[str, Any]]:
-        args, kwargs = load_arguments(self._frame)
-        del self._frame  # it may be large, and the call may be long
-        return args, kwargs
-
-    def pickled_arguments(self) -> Payload:
-        frame = self._frame
-        return Payload((frame.pickle,), frame.buffers, len(frame.pickle), frame.size)
-
     def returned(self, result: object) -> Callable[[], None]:
         if type(result) not in PLAIN_TYPES and isinstance(result, Iterator):
             with contextlib.suppress(BaseException):
@@ -65,12 +55,6 @@ class LaneCall(Call):
             return self._refuse_items
         payload = dump_result(self.method.name, result, memory=self._lane.memory)
         return functools.partial(self._finish, Kind.REPLY, payload)
-
-    def replied(self, kind: Kind, payload: Payload) -> Callable[[], None]:
-        return functools.partial(self._finish, kind, payload)
-
-    def raised(self, exc: BaseException) -> Callable[[], None]:
-        return functools.partial(self._finish, Kind.ERROR, dump_exception(exc))
 
     async def send_items(self, items: AsyncIterator[Any]) -> None:
         async with closing(items):

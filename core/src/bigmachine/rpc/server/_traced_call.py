@@ -10,13 +10,14 @@ from .._headers import load_headers
 from .._protocol import STATUS_RAISED
 from ._call import Call, CallSpan, Trace
 from ._frame_call import FrameCall
+from ._framed_call import FramedCall
 from ._lane_call import LaneCall
 from ._post import PostCall
 from ._registry import Method
 
 
 class _TracedCall(Call):
-    """What both kinds share: the span is current where the method runs."""
+    """What all kinds share: the span is current where the method runs."""
 
     span: CallSpan
     error: BaseException | None = None
@@ -42,37 +43,33 @@ class _TracedCall(Call):
             await super()._run_async(begin)
 
 
-class TracedFrameCall(_TracedCall, FrameCall):
-    """A `FrameCall` whose frame has headers."""
+class _TracedFramedCall(_TracedCall, FramedCall):
+    """What both kinds of those share whose frame has headers."""
 
     def __init__(self, method: Method, frame: Frame, *args: Any, trace: Trace, **rest: Any) -> None:
         super().__init__(method, frame, *args, **rest)
         self.span = trace(self.method.name, load_headers(frame.headers))
+
+    def _finish(self, kind: Kind, payload: Payload) -> None:
+        self.span.end("raised" if kind is Kind.ERROR else "returned", self.error)
+        super()._finish(kind, payload)  # type: ignore[safe-super]  # the other base class's
+
+
+class TracedFrameCall(_TracedFramedCall, FrameCall):
+    """A `FrameCall` whose frame has headers."""
 
     def end_stream(self, error: Payload | None) -> None:
         if error is None:
             self.span.end("returned")
         super().end_stream(error)
 
-    def _finish(self, kind: Kind, payload: Payload) -> None:
-        self.span.end("raised" if kind is Kind.ERROR else "returned", self.error)
-        super()._finish(kind, payload)
 
-
-class TracedLaneCall(_TracedCall, LaneCall):
+class TracedLaneCall(_TracedFramedCall, LaneCall):
     """A `LaneCall` whose frame has headers."""
-
-    def __init__(self, method: Method, frame: Frame, *, trace: Trace, **rest: Any) -> None:
-        super().__init__(method, frame, **rest)
-        self.span = trace(self.method.name, load_headers(frame.headers))
 
     def _refuse_items(self) -> None:
         self.span.end("returned")
         super()._refuse_items()
-
-    def _finish(self, kind: Kind, payload: Payload) -> None:
-        self.span.end("raised" if kind is Kind.ERROR else "returned", self.error)
-        super()._finish(kind, payload)
 
 
 class TracedPostCall(_TracedCall, PostCall):
