@@ -16,8 +16,10 @@ from typing import Any
 import numpy as np
 import pytest
 import trio
+from outcome import Error
 
 from bigmachine.errors import CallTimeout, ProtocolError, UsageError
+from bigmachine.rpc import LaneLost
 from bigmachine.rpc import _memory_socket as memory_socket_module
 from bigmachine.rpc._frames import SHARED_BYTES, Kind, Payload, Shared, message_frame
 from bigmachine.rpc._memory_switch import VARIABLE, environ, is_on
@@ -253,6 +255,22 @@ def test_timeout_while_an_array_is_written_for_a_lane_leaves_no_memory() -> None
                 await trio.to_thread.run_sync(it.lanes.outcome, call, time_left)
             await eventually(lambda: left() == [])
             assert np.array_equal(await it.connection.call("S.echo", (array,), {}), array)
+
+    run(main)
+
+
+def test_lane_whose_machine_announces_other_memory_than_it_sends_is_lost() -> None:
+    async def main() -> None:
+        async with client(Service()) as it:
+            await it.await_lane()
+            [lane] = it.lanes._all.values()
+            assert lane.channel.memory is not None
+            lane.channel.memory._taken += 1  # as if the machine had counted wrong
+            call = pickle_call("S.echo", (np.arange(STEP),), {})
+            lost = await trio.to_thread.run_sync(it.lanes.outcome, call)
+            assert isinstance(lost, Error)
+            assert isinstance(lost.error, LaneLost)
+            assert "was announced in memory" in str(lost.error)
 
     run(main)
 

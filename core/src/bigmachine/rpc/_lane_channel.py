@@ -21,6 +21,7 @@ from ._frames import (
     data_header,
     message_frame,
 )
+from ._memory_socket import MemorySocket
 from ._tls import TlsChannel
 
 
@@ -199,7 +200,9 @@ def is_of_connection(exc: BaseException) -> bool:
     return True
 
 
-_OWN_MODULES = frozenset({__name__, FrameDecoder.__module__, TlsChannel.__module__, ssl.__name__})
+_OWN_MODULES = frozenset(
+    {__name__, ssl.__name__, *(c.__module__ for c in (FrameDecoder, MemorySocket, TlsChannel))}
+)
 
 _LONGEST_WAIT = 0.5
 _RECEIVE_BYTES = 128 << 10  # at once; an idle lane has touched none of it
