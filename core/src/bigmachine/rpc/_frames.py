@@ -184,20 +184,17 @@ def message_frame(
         pickle = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         header = HEADER.pack(len(name) + len(pickle), stream, kind, flags, 0, aux)
         return b"".join((header, name, pickle)), ()
-    sizes = [buffer.nbytes for buffer in payload.buffers]
     if payload.pickle_bytes <= INLINE_BYTES:
         inline = b"".join(payload.chunks)
-        body: Sequence[Buffer] = payload.buffers
     else:
         flags, inline = flags | PICKLE_IN_BODY, b""
-        body = (*payload.chunks, *payload.buffers)
-        sizes.insert(0, payload.pickle_bytes)
-    table = struct.pack(f"<{len(sizes)}Q", *sizes)
+    parts, places = parts_of(payload), shared.places if shared is not None else ()
+    sizes = [sum(map(len, part)) for part in parts]
+    marked = [size | IN_MEMORY if i in places else size for i, size in enumerate(sizes)]
+    table = struct.pack(f"<{len(sizes)}Q", *marked)
     if shared is not None:
-        marked = [n | IN_MEMORY if i in shared.places else n for i, n in enumerate(sizes)]
-        table = struct.pack(f"<{len(sizes)}QQ", *marked, shared.first)
-        parts = enumerate(parts_of(payload))
-        body = [piece for i, part in parts if i not in shared.places for piece in part]
+        table += struct.pack("<Q", shared.first)
+    body = [piece for i, part in enumerate(parts) if i not in places for piece in part]
     length = len(table) + len(name) + len(inline)
     header = HEADER.pack(length, stream, kind, flags, len(sizes), aux)
     return b"".join((header, table, name, inline)), body
