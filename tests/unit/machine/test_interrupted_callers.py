@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import signal
 import sys
 import threading
@@ -17,12 +16,12 @@ import bigmachine as bm
 from bigmachine.machine._future import LoopFuture
 from bigmachine.machine._yielding_future import YieldingFuture
 from bigmachine.testing import InProcessSystem
+from tests.support.interruption import Interruption
 from tests.support.services import Echo
 from tests.support.waiting import until
 
 CALLS = 300
 LONG = 60.0
-PACKAGE = os.path.dirname(bm.__file__)
 
 
 class Sleeper:
@@ -79,31 +78,9 @@ def test_signal_handler_may_call_at_any_moment(machine: bm.Machine) -> None:
     assert handled == CALLS
 
 
-class Interruption:
-    """A trace function that raises at an instruction or line of a call, counted in this package.
-
-    At the latest where the call begins to wait for its future.
-    """
-
-    def __init__(self, instruction: int) -> None:
-        self._left = instruction
-        self.is_last = False
-
-    def __call__(self, frame: FrameType, event: str, arg: object) -> Interruption | None:
-        if not frame.f_code.co_filename.startswith(PACKAGE):
-            return None
-        frame.f_trace_opcodes = True
-        self._left -= event in ("line", "opcode")  # Python 3.12 tells of lines alone, at first
-        self.is_last = frame.f_code is LoopFuture.result.__code__
-        if self._left == 0 or self.is_last:
-            sys.settrace(None)
-            raise KeyboardInterrupt
-        return self
-
-
 def test_ctrl_c_at_any_moment_before_a_call_waits_cancels_its_method(machine: bm.Machine) -> None:
     for instruction in itertools.count(1):
-        interruption = Interruption(instruction)
+        interruption = Interruption(instruction, last=LoopFuture.result)
         sys.settrace(interruption)
         with pytest.raises(KeyboardInterrupt):
             machine.call("S.sleep")

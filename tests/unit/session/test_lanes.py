@@ -22,10 +22,10 @@ from bigmachine.machine._handle_record import handle_record
 from bigmachine.machine._portal import Portal
 from bigmachine.rpc._lane_channel import LaneChannel
 from bigmachine.testing import InProcessOptions
+from tests.support.interruption import Interruption
 from tests.support.sockets import LANE, SocketSystem, Where, await_lane, has_lane
 from tests.support.waiting import until
 
-PACKAGE = os.path.dirname(bm.__file__)
 LONG = 60.0
 begun, over = threading.Event(), threading.Event()  # in-process machines share this module
 
@@ -268,34 +268,12 @@ def test_submitted_call_that_takes_long_keeps_others_from_lanes_only_at_first() 
         assert held.result(LONG) != LANE
 
 
-class Interruption:
-    """A trace function that raises at an instruction of a call, counted in this package.
-
-    At the latest where the call begins to wait for its lane.
-    """
-
-    def __init__(self, instruction: int) -> None:
-        self._left = instruction
-        self.is_last = False
-
-    def __call__(self, frame: FrameType, event: str, arg: object) -> Interruption | None:
-        if not frame.f_code.co_filename.startswith(PACKAGE):
-            return None
-        frame.f_trace_opcodes = True
-        self._left -= event in ("line", "opcode")  # Python 3.12 tells of lines alone, at first
-        self.is_last = frame.f_code is LaneChannel._receive_into.__code__
-        if self._left == 0 or self.is_last:
-            sys.settrace(None)
-            raise KeyboardInterrupt
-        return self
-
-
 @pytest.mark.long
 def test_ctrl_c_at_any_moment_before_a_call_waits_gives_its_place_up(machine: bm.Machine) -> None:
     for instruction in itertools.count(1):
         await_lane(machine)
         over.clear()
-        interruption = Interruption(instruction)
+        interruption = Interruption(instruction, last=LaneChannel._receive_into)
         sys.settrace(interruption)
         with pytest.raises(KeyboardInterrupt):
             machine.call("H.hold")

@@ -184,8 +184,7 @@ class Controller:
     @property
     def connection(self) -> Connection | None:
         """What callers use, while the machine is ``RUNNING`` and connected."""
-        if os.getpid() != self._pid:
-            self._check_process()
+        self._check_process()
         return self._link.connection if self.lifecycle.state is State.RUNNING else None
 
     async def connected(self) -> Connection:
