@@ -31,6 +31,7 @@ from .client._dial import dial as dial
 from .client._dial import split_addr as split_addr
 from .client._dial import transport_error as transport_error
 from .client._frame_connection import FrameConnection as FrameConnection
+from .client._lanes import open_files_of_lanes as open_files_of_lanes
 from .client._lost import ConnectionLost as ConnectionLost
 from .client._lost import LaneLost as LaneLost
 from .client._pickled_call import PickledCall as PickledCall

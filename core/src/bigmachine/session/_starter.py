@@ -23,7 +23,7 @@ from ..progress._observer import Progress
 from ..reaper._process import ReaperProcess
 from ..rpc import _failures as failures
 from ..rpc import _memory_switch as memory_switch
-from ..rpc import dump_service
+from ..rpc import dump_service, open_files_of_lanes
 from ..services._check import check_services
 from ..services._functions import interface_of
 from ..system._plugins import Plugins
@@ -84,7 +84,8 @@ class Starter:
         wait: bool,
     ) -> list[AsyncMachine]:
         """Start machines; see `AsyncSession.start`."""
-        if problem := allow_open_files(n * self._plugins.system.open_files_per_machine):
+        files = n * self._plugins.system.open_files_per_machine
+        if problem := allow_open_files(files, useful=open_files_of_lanes(n) if files else 0):
             raise StartError(f"can't start {n} machines: {problem}")
         pickled = {
             name: dump_service(name, service) for name, service in check_services(services).items()

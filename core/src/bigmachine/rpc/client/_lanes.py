@@ -32,7 +32,8 @@ MAX_LANES = 8
 """The most lanes of one connection. When all carry calls, further calls go over the connection."""
 
 MAX_LANES_OF_PROCESS = 128
-"""The most lanes of a process: each takes a descriptor here, and a thread on its machine."""
+"""The most lanes of a process: each takes a descriptor here (two, where memory is shared), and a
+thread on its machine."""
 
 IDLE_SECONDS = 10.0
 """After how long without a call a lane is closed."""
@@ -49,6 +50,11 @@ _CHECKED_SECONDS = 0.1
 
 DialLane = Callable[[int], Awaitable[LaneChannel]]
 """Makes the connection of the lane with this number; raises what `dial` does."""
+
+
+def open_files_of_lanes(machines: int) -> int:
+    """Return how many files the lanes to so many machines may have open, at the most."""
+    return 2 * min(MAX_LANES * machines, MAX_LANES_OF_PROCESS)
 
 
 class Lanes:
