@@ -575,6 +575,52 @@ async def peer_session_of(session):
         nursery.cancel_scope.cancel()
 
 
+class ResetsNextDial:
+    """A dial that meets a process that is just being ended."""
+
+    is_due = False
+
+    @bm.hookimpl(wrapper=True)
+    def http_client(self):
+        client = yield
+        connect = client.connect
+
+        async def reset_if_due(host, port):
+            if self.is_due:
+                self.is_due = False
+                raise ConnectionResetError("a process that is being ended")
+            return await connect(host, port)
+
+        client.connect = reset_if_due
+        return client
+
+
+def test_call_to_killed_machine_ends_alike_when_next_dial_meets_its_end(run):
+    async def test(kit):
+        kit.system.reports_ended_machines = False
+        dials = ResetsNextDial()
+        async with kit.session(plugins=[dials]) as session:
+            [machine] = await session.start(1, services={"Nap": Nap()})
+
+            async def call():
+                with pytest.raises(bm.MachineStopped, match="nothing listens at its address"):
+                    await machine.call("Nap.forever")
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(call)
+                await trio.testing.wait_all_tasks_blocked()
+                dials.is_due = True
+                kit.system.kill(machine)
+            assert not dials.is_due
+
+    run(test)
+
+
+class Nap:
+    async def forever(self):
+        await trio.sleep_forever()
+
+
 def test_connect_gives_up_machine_that_is_silent_for_timeout(run):
     async def test(kit):
         async with kit.session() as session:

@@ -103,7 +103,7 @@ class Link:
         if (gone := await self._diagnose()) is not None:
             return gone
         if self.connection is None or not self.connection.is_open:
-            for pause in backoff():
+            for attempt, pause in enumerate(backoff()):
                 try:
                     self._use(await self._dial(nursery))
                     break
@@ -116,10 +116,11 @@ class Link:
                         gone = await self._probe_boot_program()
                         if gone is not None:
                             return gone
-                finally:
-                    self._is_judging = False
-                    self._changed.set()
+                    # The first may meet a process that is just being ended.
+                    if attempt or isinstance(exc, trio.TooSlowError):
+                        self._set_judged()
                 await trio.sleep(pause)
+            self._set_judged()
         return None
 
     async def ask(self) -> KeepaliveReply | None:
@@ -211,6 +212,11 @@ class Link:
         self._served = served
         if not served.connection.is_open:  # lost as soon as it was made
             self._lose()
+        self._changed.set()
+
+    def _set_judged(self) -> None:
+        """Let callers know that the machine is not known to be gone."""
+        self._is_judging = False
         self._changed.set()
 
     def _lose(self) -> None:
