@@ -5,24 +5,23 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-import math
 import os
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import trio
 
 from .._repeated_event import RepeatedEvent
-from .._values import Instance, Keepalive, KeepaliveReply, State, Termination, instance_text
+from .._values import Instance, Keepalive, KeepaliveReply, State, Termination
 from ..boot._bootstrap import BootBatch, Bootstrap
 from ..errors import BigmachineError, BootError, StopReason, TransportError, UsageError
 from ..logs._kept import SessionLogs
 from ..process import FORKED
-from ..rpc import Connection, ConnectionLost, LaneLost, dial
-from ..services._names import TEARDOWN_SECONDS
+from ..rpc import Connection, ConnectionLost, LaneLost
 from ..system import Capability, gives_notices
 from ..system._plugins import Plugins
 from ._activity import ActivityMonitor
+from ._ending import Ending
 from ._keepalive import KeepaliveMonitor
 from ._lifecycle import Lifecycle
 from ._link import REFUSED, Link, follow
@@ -41,8 +40,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("bigmachine.machine")
 
-_ANSWER_SECONDS = 2.0  # a machine that hangs, or can't be reached, doesn't answer
-_END_SECONDS = 5.0  # for its calls and exit handlers; see `worker._serve`
 # After these, the machine may still run and be reached.
 _ORDERLY = {
     StopReason.SHUTDOWN,
@@ -51,7 +48,6 @@ _ORDERLY = {
     StopReason.IDLE,
     StopReason.BOOT,
 }
-_STOP_SECONDS = 120.0  # for a provider to confirm that an instance is gone
 
 
 class Controller:
@@ -85,16 +81,13 @@ class Controller:
         self.addr = instance.addr
         self.maxprocs: int | None = plugins.hooks.maxprocs()
         self.plugins = plugins
-        self.is_freed = False
-        """Whether its provider has confirmed that it is gone."""
         self.submitted: set[object] = set()
         """The futures of submitted calls that may not have reached the machine; for any thread."""
         self._submitted_before: set[object] = set()  # the last reply to a keepalive
         self.time_limits = debugger.time_limits if debugger is not None else TimeLimits()
         self.time_limits.begin()
         self._debugger = debugger
-        self._http = http
-        self._can_be_asked = self._was_asked = False  # to end
+        self._can_be_asked = False  # to end
         self._services = services or {}
         self._timings: Keepalive = plugins.hooks.keepalive()
         self._changed = RepeatedEvent()  # the state, or the connection
@@ -168,6 +161,14 @@ class Controller:
             connection=lambda: self.connection, timeout=self._timings.rpc_timeout
         )
         self._follows_log = self._bootstrap is not None and not self._has_tail
+        self.ending = Ending(
+            instance,
+            http=http,
+            plugins=plugins,
+            timings=self._timings,
+            teardowns=lambda: self._startup.teardowns,
+            log=self._log if self._follows_log else None,
+        )
         self.keepalive = KeepaliveMonitor(
             name,
             link=self._link,
@@ -216,7 +217,7 @@ class Controller:
             if self._is_traced:
                 await self._spans.catch_up(connection)
             if not self._startup.teardowns:  # else calls in flight would wait for those
-                await self._ask_to_end(connection)
+                await self.ending.ask(connection)
         self.stop(Termination(StopReason.SHUTDOWN, "it was shut down"))
         await self._freed.wait()
 
@@ -252,7 +253,11 @@ class Controller:
                     self.stop(Termination(StopReason.SHUTDOWN, "its session ended"))
                     self._log.finish()
                     if self.owned and os.getpid() == self._pid:  # not in a forked child
-                        await self._free()
+                        with trio.CancelScope(shield=True):
+                            if self._can_be_asked:
+                                await self.ending.ask_anew()
+                                self._log.finish()
+                            await self.ending.free()
         finally:
             self.kept.end(self.lifecycle.fault)
             self._freed.set()
@@ -328,62 +333,7 @@ class Controller:
             return None
         return self.notices.explain(Termination(StopReason.EXITED, report))
 
-    async def _ask_to_end(self, connection: Connection) -> None:
-        """Have the machine end in good order; return when it has, or does not answer."""
-        self._was_asked = True
-        seconds = min(_ANSWER_SECONDS, self._timings.rpc_timeout)
-        with trio.move_on_after(seconds) as scope, contextlib.suppress(BigmachineError):
-            await connection.call("Supervisor.ping", (), {})
-            scope.deadline = trio.current_time() + _END_SECONDS
-            scope.deadline += self._startup.teardowns * TEARDOWN_SECONDS
-            await connection.call("Supervisor.shutdown", (), {})
-
-    async def _end_in_order(self) -> None:
-        """Ask a machine that is stopped to end, over a new connection: the old one has ended."""
-        if self._was_asked or not self._can_be_asked:
-            return
-        with trio.move_on_after(min(_ANSWER_SECONDS, self._timings.rpc_timeout)) as dialling:
-            try:
-                async with (
-                    dial(self._http, self.addr) as connection,
-                    trio.open_nursery() as nursery,
-                ):
-                    nursery.start_soon(connection.run)
-                    dialling.deadline = math.inf
-                    if self._follows_log:
-                        nursery.start_soon(self._log.follow, _returning(connection))
-                    await self._ask_to_end(connection)
-                    nursery.cancel_scope.cancel()
-            except Exception as exc:  # in any case it is freed
-                logger.debug("%s: it could not be asked to end: %r", self.name, exc)
-            self._log.finish()
-
     def _check_process(self) -> None:
         """Raise `UsageError` in a forked child, where the machine is not its own."""
         if os.getpid() != self._pid:
             raise UsageError(FORKED)
-
-    async def _free(self) -> None:
-        with trio.CancelScope(shield=True):
-            await self._end_in_order()
-        with trio.move_on_after(_STOP_SECONDS, shield=True) as scope:
-            try:
-                await self.plugins.hooks.stop(instance=self.instance)
-                self.is_freed = True
-            except Exception:
-                logger.exception("%s: it could not be freed", instance_text(self.instance))
-        if scope.cancelled_caught:
-            logger.error(
-                "%s: not confirmed to be gone after %g s: it may still run; the end of the session "
-                "tries again",
-                instance_text(self.instance),
-                _STOP_SECONDS,
-            )
-
-
-def _returning(connection: Connection) -> Callable[[], Awaitable[Connection]]:
-    async def connected() -> Connection:
-        await trio.lowlevel.checkpoint()
-        return connection
-
-    return connected

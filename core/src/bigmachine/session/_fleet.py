@@ -193,6 +193,6 @@ class Fleet:
             await controller.run()
         finally:
             del self._machines[controller]
-            if controller.is_freed:
+            if controller.ending.is_freed:
                 self.unconfirmed.pop(controller.instance.name, None)
                 self._on_freed(controller.instance)
