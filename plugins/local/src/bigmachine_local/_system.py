@@ -11,18 +11,17 @@ from __future__ import annotations
 import errno
 import itertools
 import os
-import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from bigmachine import option
 from bigmachine.boot import LaunchRequest
 from bigmachine.errors import NotSupportedError, StartError, StopReason
 from bigmachine.process import python_command
 from bigmachine.system import Capability, Instance, Keepalive, System, Termination, check_options
+
+from ._options import MAX_PORT, LocalOptions
 
 if TYPE_CHECKING:
     from ._gpus import Gpus
@@ -33,33 +32,6 @@ if TYPE_CHECKING:
 _EXIT_GRACE = 0.5  # a broken connection is seen some ms before the process's end
 _CLEANUP_TIMEOUT = 10.0  # SIGKILL takes ms; longer only if the kernel is stuck
 _CHUNK_BYTES = 1 << 18
-_MAX_PORT = 65535
-
-
-@dataclass(frozen=True, slots=True)
-class LocalOptions:
-    """Options of the ``local`` system."""
-
-    maxprocs: int = option(1, help="Number of processors of each machine.", minimum=1)
-    host: str = option("127.0.0.1", help="Address that the machines listen on.")
-    port: int = option(
-        0,
-        help="Port of the first machine; others use the next ports. 0 is any free port.",
-        minimum=0,
-        maximum=_MAX_PORT,
-    )
-    gpus: int | None = option(
-        None,
-        help="Number of GPUs of each machine, which no other machine gets. By default, each "
-        "machine sees all that the driver sees.",
-        minimum=0,
-    )
-    fork: bool | None = option(
-        None, help="Whether to fork machines from a prepared process; only on Linux."
-    )
-    keepalive_timeout: float = option(
-        20.0, help="Seconds after which a machine that does not answer is stopped."
-    )
 
 
 class LocalSystem(System):
@@ -161,11 +133,13 @@ class LocalSystem(System):
         """Return how the process ended; None if it still runs after half a second."""
         import trio
 
+        from ._terminations import explain_ended
+
         process = self._processes.get(instance.name)
         if process is None:
             return Termination(StopReason.EXITED, "its process was stopped")
         with trio.move_on_after(_EXIT_GRACE):
-            return self._termination(process, await process.wait())
+            return explain_ended(process, await process.wait(), self._oom)
         return None
 
     def is_busy(self, instance: Instance) -> bool:
@@ -277,19 +251,6 @@ class LocalSystem(System):
         each = f"{wanted} GPU{'s' * (wanted != 1)} each (option gpus)"
         return f"{each}, and {len(self._gpus.free)} of {len(self._gpus.devices)} are free"
 
-    def _termination(self, process: Process, status: int | None) -> Termination:
-        if status is None:
-            return Termination(
-                StopReason.EXITED,
-                "ended; its exit status is lost",
-            )
-        if status >= 0:
-            return Termination(StopReason.EXITED, f"exited with status {status}")
-        is_foreign_kill = status == -signal.SIGKILL and not process.is_killed
-        if is_foreign_kill and self._oom and self._oom.is_victim(process.pid):
-            return Termination(StopReason.OOM, "killed by the kernel: out of memory")
-        return Termination(StopReason.EXITED, f"killed by signal {-status}{_signal_name(-status)}")
-
 
 async def _kill(processes: Iterable[Process]) -> None:
     """Kill all, then wait for the end of each."""
@@ -312,8 +273,8 @@ def _can_use_zygote() -> bool:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    if port > _MAX_PORT:
-        raise StartError(f"no port is left for another machine: {port} exceeds {_MAX_PORT}")
+    if port > MAX_PORT:
+        raise StartError(f"no port is left for another machine: {port} exceeds {MAX_PORT}")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family)
@@ -324,13 +285,6 @@ def _listen(host: str, port: int) -> socket.socket:
         raise StartError(
             f"can't listen on {host}:{port}: {os.strerror(exc.errno or 0)}{hint}"
         ) from exc
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return f" ({signal.Signals(number).name})"
-    except ValueError:
-        return ""
 
 
 async def _no_lines() -> AsyncIterator[bytes]:
