@@ -88,9 +88,14 @@ class FrameConnection(Connection):
     def is_in_use(self) -> bool:
         return (
             bool(self._incoming)
-            or not all(n in self._own_calls for n in self._calls)
+            or self._has_calls
             or (self.lanes is not None and self.lanes.is_in_use)
         )
+
+    @property
+    def _has_calls(self) -> bool:
+        """Whether any but our own are in flight, of which some wait for days."""
+        return not self._calls.keys() <= self._own_calls
 
     @property
     def received_at(self) -> float:
@@ -213,7 +218,7 @@ class FrameConnection(Connection):
             uploads=uploads,
             headers=call.headers,
             # With calls in flight, more are likely to follow at once: they share a write.
-            is_urgent=not self._calls,
+            is_urgent=not self._has_calls,
         )
         return stream, body
 

@@ -180,7 +180,7 @@ class ServingConnection:
             if self._pools.is_closed:  # there are no more services; see `Server.end_calls`
                 return
             error = dump_exception(CallError(exc))
-            self._outbox.post_message(Kind.ERROR, stream, error, is_urgent=not self._calls)
+            self._outbox.post_message(Kind.ERROR, stream, error)
             return
         new_call: Callable[..., FrameCall] = FrameCall
         if frame.headers and self._pools.trace is not None:

@@ -149,5 +149,6 @@ class FrameCall(FramedCall):
         if self.end():
             self.method.calls.finished(self._began, raised=kind is _ERROR)
             # With more calls running, more replies may be due at once: they share a write.
-            is_urgent = not self._running
+            # Those of the supervisor wait for days.
+            is_urgent = all(call.method.is_of_supervisor for call in self._running.values())
             self._outbox.post_message(kind, self._stream, payload, is_urgent=is_urgent)
