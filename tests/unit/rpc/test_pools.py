@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextvars
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import pytest
 import trio
@@ -451,3 +452,119 @@ def test_shielded_job_may_finish_after_its_cancellation() -> None:
             nursery.cancel_scope.cancel()
 
     run(main)
+
+
+class Hosted:
+    """A job of a pool that begins others within itself."""
+
+    def __init__(self, pool: TaskPool, *functions: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self.jobs: list[Job] = []
+        self.has_ended: list[bool] = []  # the host, after each
+        self._pool = pool
+        self._functions = functions
+        self.host = pool.start(self._run)
+
+    async def _run(self) -> None:
+        for function in self._functions:
+            self.jobs.append(self._pool.start(function, within=self.host))
+            self.has_ended.append(self.host.has_ended)
+            if self.host.has_ended:
+                return
+
+
+def test_jobs_that_never_wait_run_within_another_at_once() -> None:
+    async def main() -> None:
+        seen: list[str] = []
+
+        async def work() -> None:
+            seen.append(variable.get())
+            variable.set("leaked")
+
+        async def fail() -> None:
+            raise ValueError
+
+        async with trio.open_nursery() as nursery:
+            hosted = Hosted(TaskPool(nursery), work, fail, work)
+            await trio.testing.wait_all_tasks_blocked()
+            assert hosted.has_ended == [False] * 3
+            assert all(job.has_ended for job in hosted.jobs)
+            assert seen == ["unset"] * 2
+            assert len(nursery.child_tasks) == 1
+            nursery.cancel_scope.cancel()
+
+    run(main)
+
+
+@pytest.mark.parametrize("end", ["go on", "cancel"])
+def test_job_that_waits_within_another_keeps_the_task_and_its_context(end: str) -> None:
+    async def main() -> None:
+        go, seen = trio.Event(), []
+
+        async def wait() -> None:
+            await go.wait()
+
+        async def work() -> None:
+            variable.set("of the job")
+            try:
+                with trio.CancelScope() as scope:
+                    await wait()
+                    scope.cancel()  # it is still in its own scope, in its own task
+                    await trio.sleep_forever()
+                await trio.lowlevel.checkpoint()
+            finally:
+                seen.append(variable.get())
+
+        async with trio.open_nursery() as nursery:
+            pool = TaskPool(nursery)
+            hosted = Hosted(pool, work)
+            await trio.testing.wait_all_tasks_blocked()
+            assert hosted.has_ended == [True]
+            [job], [task] = hosted.jobs, nursery.child_tasks
+            assert not job.has_ended
+            frames = [frame.f_code.co_name for frame, _ in task.iter_await_frames()]
+            assert frames[-5:-2] == ["work", "wait", "wait"]
+            go.set() if end == "go on" else job.cancel()
+            await trio.testing.wait_all_tasks_blocked()
+            assert job.has_ended
+            assert seen == ["of the job"]
+            assert Hosted(pool, work).jobs == []  # the task is used again
+            assert len(nursery.child_tasks) == 1
+            nursery.cancel_scope.cancel()
+
+    run(main)
+
+
+def test_job_that_spoils_its_task_within_another_keeps_it() -> None:
+    async def main() -> None:
+        async def leave_scope_open() -> None:
+            trio.CancelScope().__enter__()
+
+        async with trio.open_nursery() as nursery:
+            pool = TaskPool(nursery)
+
+            async def cancel_itself() -> None:
+                slot = cancelled.host.slot
+                assert slot is not None
+                assert slot.job is not None
+                slot.job.cancel()
+
+            spoilt = Hosted(pool, leave_scope_open)
+            cancelled = Hosted(pool, cancel_itself)
+            await trio.testing.wait_all_tasks_blocked()
+            assert spoilt.has_ended == cancelled.has_ended == [True]
+            await pool_works(pool)
+            nursery.cancel_scope.cancel()
+
+    run(main)
+
+
+async def pool_works(pool: TaskPool) -> None:
+    """Wait until a job of the pool has run."""
+    done = trio.Event()
+
+    async def work() -> None:
+        await trio.lowlevel.checkpoint()
+        done.set()
+
+    pool.start(work)
+    await done.wait()

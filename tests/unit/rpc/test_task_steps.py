@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import trio
 
-from bigmachine.rpc import dial, http_client
+from bigmachine.rpc import FrameConnection, dial, http_client
 from bigmachine.rpc.client._pickled_call import pickle_call
 from tests.unit.rpc.wires import DRIVER, MACHINE, run, services, serving
 
@@ -23,6 +25,9 @@ class Supervisor:
 class Null:
     async def null(self) -> None: ...
 
+    async def wait(self) -> None:
+        await trio.lowlevel.checkpoint()
+
 
 class Steps(trio.abc.Instrument):
     """Counts the steps of tasks, by their names."""
@@ -34,27 +39,60 @@ class Steps(trio.abc.Instrument):
         self.of[task.name.rpartition(".")[2]] += 1
 
 
-def test_call_takes_one_step_of_its_caller_its_method_and_the_readers() -> None:
+@contextlib.asynccontextmanager
+async def connected(service: object) -> AsyncIterator[FrameConnection]:
+    """Connect to a service ``S``, and await a call of the supervisor meanwhile."""
+    installed = services(service)
+    installed.add("Supervisor", Supervisor())
+    async with (
+        serving(installed) as (_, address),
+        http_client(DRIVER) as http,
+        dial(http, f"https://{address}#{MACHINE.name}") as connection,
+        trio.open_nursery() as nursery,
+    ):
+        assert isinstance(connection, FrameConnection)
+        nursery.start_soon(connection.run)
+        nursery.start_soon(connection.call, "Supervisor.wait", (), {})
+        yield connection
+        nursery.cancel_scope.cancel()
+
+
+async def steps_of(calls: Callable[[], Awaitable[None]]) -> Counter[str]:
+    """Return how many steps tasks take for the ``calls``, after the first ones."""
+    await calls()
+    steps = Steps()
+    trio.lowlevel.add_instrument(steps)
+    await calls()
+    trio.lowlevel.remove_instrument(steps)
+    return steps.of
+
+
+def test_call_takes_one_step_of_its_caller_and_one_of_each_reader() -> None:
     async def main() -> None:
-        installed = services(Null())
-        installed.add("Supervisor", Supervisor())
-        async with (
-            serving(installed) as (_, address),
-            http_client(DRIVER) as http,
-            dial(http, f"https://{address}#{MACHINE.name}") as connection,
-            trio.open_nursery() as nursery,
-        ):
-            nursery.start_soon(connection.run)
-            nursery.start_soon(connection.call, "Supervisor.wait", (), {})
-            call = pickle_call("S.null", (), {})
-            for _ in range(2):
-                await connection.outcome(call)
-            steps = Steps()
-            trio.lowlevel.add_instrument(steps)
-            for _ in range(CALLS):
-                await connection.outcome(call)
-            trio.lowlevel.remove_instrument(steps)
-            assert sum(steps.of.values()) <= 4 * CALLS + 4, steps.of
-            nursery.cancel_scope.cancel()
+        async with connected(Null()) as connection:
+
+            async def calls() -> None:
+                for _ in range(CALLS):
+                    await connection.outcome(pickle_call("S.null", (), {}))
+
+            steps = await steps_of(calls)
+            assert sum(steps.values()) <= 3 * CALLS + 4, steps
+
+    run(main)
+
+
+def test_methods_that_wait_are_begun_in_one_step_if_their_calls_come_at_once() -> None:
+    async def main() -> None:
+        async with connected(Null()) as connection:
+
+            async def calls() -> None:
+                async with trio.open_nursery() as nursery:
+                    for _ in range(CALLS):
+                        call = pickle_call("S.wait", (), {})
+                        nursery.start_soon(connection.outcome, call)
+
+            steps = await steps_of(calls)
+            # Two of each caller and each method, and a few of the rest.
+            assert sum(steps.values()) <= 4 * CALLS + CALLS // 2, steps
 
     run(main)

@@ -120,6 +120,11 @@ class FrameDecoder:
                 self._target = None
 
     @property
+    def is_drained(self) -> bool:
+        """Whether all received bytes are part of frames that were returned."""
+        return self._start == self._end
+
+    @property
     def is_idle(self) -> bool:
         """Whether the bytes so far end where a frame and a message end."""
         return self._start == self._end and not self._missing and not self._bodies

@@ -23,11 +23,13 @@ async def receive_frames(
     channel: Channel,
     decoder: FrameDecoder,
     outbox: Outbox,
-    handle: Callable[[Frame], None],
+    handle: Callable[[Frame], bool | None],
     *,
     waits: bool = False,
-) -> None:
-    """Give each received frame to ``handle``, until the peer closes.
+) -> bool:
+    """Give each received frame to ``handle``, until the peer closes: then return False.
+
+    Return True at once if ``handle`` does, after what was posted is sent.
 
     All that is posted while one batch of frames is handled is sent in one write. If ``waits``,
     nothing is read while the outbox is clogged. One end only may do so: with both, neither
@@ -42,7 +44,8 @@ async def receive_frames(
                 # The last one is not kept until the next one comes: it may be large.
                 if (frame := decoder.next_frame()) is None:
                     break
-                handle(frame)
+                if handle(frame):
+                    return True
                 handled += 1
                 reads = 0
         finally:
@@ -59,6 +62,6 @@ async def receive_frames(
         reads += 1
         count = await channel.receive_into(decoder.buffer())
         if not count:
-            return
+            return False
         decoder.received(count)
         decoder.received_at = trio.current_time()

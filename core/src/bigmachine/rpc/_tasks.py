@@ -5,12 +5,16 @@ from __future__ import annotations
 import contextvars
 import functools
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine, Generator
+from types import FrameType
+from typing import Any, TypeAlias
 
 import trio
 from trio.lowlevel import Abort, Task, current_task, reschedule, wait_task_rescheduled
 
 logger = logging.getLogger("bigmachine.rpc")
+
+Function: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 
 # Idle tasks kept for the next calls; a burst beyond it pays for new ones.
 _MAX_IDLE_TASKS = 256
@@ -29,10 +33,17 @@ class TaskPool:
         self._idle: list[_Slot] = []
         self._context = contextvars.copy_context()
 
-    def start(self, function: Callable[[], Awaitable[None]]) -> Job:
-        """Run ``function``, which should not raise."""
+    def start(self, function: Function, *, within: Job | None = None) -> Job:
+        """Run ``function``, which should not raise.
+
+        If it is given the job that runs now, it begins at once ``within`` that, which spares a
+        switch of tasks if it never waits. If it does, the task is its own from then on, and the
+        other job ``has_ended``: that must return, without waiting or waking anybody.
+        """
         job = Job(function)
-        if self._idle:
+        if within is not None and within.slot is not None:
+            self._begin(job, within, within.slot)
+        elif self._idle:
             slot = self._idle.pop()
             slot.job, job.slot = job, slot
             task, slot.task = slot.task, None
@@ -43,6 +54,23 @@ class TaskPool:
             job.slot = slot = _Slot(job)
             self._nursery.start_soon(self._work, slot, name="bigmachine call")
         return job
+
+    def _begin(self, job: Job, host: Job, slot: _Slot) -> None:
+        slot.job, job.slot = job, slot
+        context, scopes = self._context.copy(), _open_scopes()
+        coroutine = job.function()
+        try:
+            trap = context.run(coroutine.send, None)
+        except StopIteration:
+            pass
+        except Exception:
+            logger.exception("a call's outcome could not be handled")
+        else:
+            current_task().context = context
+            job.rest = _Rest(coroutine, trap)
+            return
+        if _open_scopes() == scopes and not slot.scope.cancel_called:
+            slot.job = host  # which goes on
 
     async def _work(self, slot: _Slot) -> None:
         try:
@@ -60,6 +88,8 @@ class TaskPool:
                     if slot.job is not None:
                         try:
                             await slot.job.function()
+                            if slot.job.rest is not None:  # it is one that began within that
+                                await slot.job.rest
                         except Exception:  # one call's fault; the nursery would end them all
                             logger.exception("a call's outcome could not be handled")
                         finally:
@@ -86,10 +116,11 @@ class TaskPool:
 class Job:
     """One function that a pool runs."""
 
-    __slots__ = ("function", "slot")
+    __slots__ = ("function", "rest", "slot")
 
-    def __init__(self, function: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, function: Function) -> None:
         self.function = function
+        self.rest: _Rest | None = None
         self.slot: _Slot | None = None
 
     @property
@@ -117,6 +148,34 @@ class _Slot:
         self.job: Job | None = job
         self.task: Task | None = None
         self.scope = trio.CancelScope()
+
+
+class _Rest:
+    """What is left of a coroutine that waits for the first time, by yielding ``trap`` to trio.
+
+    To await it is to await the coroutine. Its frames are seen as those of the coroutine.
+    """
+
+    __slots__ = ("_coroutine", "_trap", "close", "send", "throw")
+
+    def __init__(self, coroutine: Coroutine[Any, Any, None], trap: object) -> None:
+        self._coroutine: Any = coroutine
+        self._trap = trap
+        self.close, self.send, self.throw = coroutine.close, coroutine.send, coroutine.throw
+
+    def __await__(self) -> Generator[object, Any, None]:
+        return self  # type: ignore[return-value]  # it is as much of one as awaiting needs
+
+    def __next__(self) -> object:
+        return self._trap
+
+    @property
+    def cr_frame(self) -> FrameType:
+        return self._coroutine.cr_frame  # type: ignore[no-any-return]
+
+    @property
+    def cr_await(self) -> object:
+        return self._coroutine.cr_await
 
 
 def _open_scopes() -> object:

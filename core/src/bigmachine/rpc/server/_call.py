@@ -8,7 +8,7 @@ import math
 import threading
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from types import FrameType, GeneratorType
@@ -17,7 +17,7 @@ from typing import Any, Protocol, TypeAlias
 import trio
 
 from .._frames import Kind, Payload
-from .._tasks import TaskPool
+from .._tasks import Job, TaskPool
 from ._asyncio import explain_asyncio
 from ._option_hint import hint_at_options
 from ._process_traces import ProcessTracing
@@ -48,15 +48,15 @@ class Call(ABC):
         self._pools = pools
         self._work: Work | None = None
 
-    def start(self) -> None:
-        """Start the method."""
+    def start(self, *, within: Job | None = None) -> None:
+        """Start the method; an ``async def`` one ``within`` a job, see `TaskPool.start`."""
         if not self.method.is_of_supervisor:
             if self._pools.is_closed:
                 return
             with self._pools.counting:
                 self._pools.begun += 1
         if self.method.is_async:
-            self._work = self._pools.tasks.start(self._run_in_loop)
+            self._work = self._pools.tasks.start(self._run_in_loop, within=within)
         elif self.method.processes is None:
             self._start_in_thread(self._run_in_thread)
         else:
@@ -142,7 +142,7 @@ class Call(ABC):
         job = self._pools.start_in_thread(run, self.method)
         self._work = work or job
 
-    def _run_in_loop(self) -> Awaitable[None]:
+    def _run_in_loop(self) -> Coroutine[Any, Any, None]:
         return self._run_when_room() if self._must_wait else self._run_async(self._call_method)
 
     async def _run_when_room(self) -> None:

@@ -18,6 +18,7 @@ from .._payload import loads
 from .._receive import receive_frames
 from .._silence import until_silent
 from .._streams import IncomingStream
+from .._tasks import Job
 from ._call import Call, Pools
 from ._frame_call import FrameCall
 from ._lane import MAX_LANES, ServedLane
@@ -65,6 +66,9 @@ class ServingConnection:
         self._lanes: dict[int, ServedLane] = {}
         self._limit_bytes = limit_bytes
         self._has_ended = False
+        self._reading: Job | None = None
+        self._end = trio.Event()  # of reading
+        self._failure: Exception | None = None
         self._decoder = FrameDecoder(
             limit_bytes=limit_bytes,
             leading=leading,
@@ -78,11 +82,16 @@ class ServingConnection:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._outbox.run)
                 nursery.start_soon(self._watch_silence, nursery.cancel_scope)
-                await self._receive()
+                self._reading = self._pools.tasks.start(self._read)
+                await self._end.wait()
+                if self._failure is not None:
+                    raise self._failure
                 nursery.cancel_scope.cancel()
         finally:
             self._has_ended = True
             self._channel.close()
+            if self._reading is not None:
+                self._reading.cancel()
             for stream in tuple(self._calls):
                 self._cancel(stream)
             for lane in tuple(self._lanes.values()):
@@ -131,13 +140,26 @@ class ServingConnection:
         while any(lane.is_replying for lane in self._lanes.values()):
             await trio.sleep(_REPLYING_POLL_SECONDS)
 
-    async def _receive(self) -> None:
+    async def _read(self) -> None:
+        """Read until the end, or until a method that began in this task waits.
+
+        Then another task reads on. To hand each call over to a task takes longer than all else in
+        a call, so those that do not wait are read, run and answered in one.
+        """
+        has_lent = False
         try:
-            await receive_frames(
+            has_lent = await receive_frames(
                 self._channel, self._decoder, self._outbox, self._handle, waits=True
             )
         except ProtocolError as exc:
             logger.warning("a connection is closed: its peer broke the protocol: %s", exc)
+        except Exception as exc:
+            self._failure = exc
+        finally:
+            if not has_lent:
+                self._end.set()
+        if has_lent:
+            self._reading = self._pools.tasks.start(self._read)
 
     async def _watch_silence(self, connection: trio.CancelScope) -> None:
         """End the connection once the peer has sent nothing for too long."""
@@ -145,11 +167,12 @@ class ServingConnection:
         logger.debug("a connection is closed: its peer was silent")
         connection.cancel()
 
-    def _handle(self, frame: Frame) -> None:
+    def _handle(self, frame: Frame) -> bool:
+        """Do what a frame says; return whether this task belongs to the call of the frame now."""
         kind, stream = frame.kind, frame.stream
         if kind == Kind.CALL:
-            self._begin(frame)
-        elif kind == Kind.CANCEL:
+            return self._begin(frame)
+        if kind == Kind.CANCEL:
             if frame.aux:
                 if (lane := self._lanes.get(frame.aux)) is not None:
                     lane.end()
@@ -165,8 +188,9 @@ class ServingConnection:
                 upload.deliver(frame)
         else:
             raise ProtocolError(f"a frame of kind {kind} from a client")
+        return False
 
-    def _begin(self, frame: Frame) -> None:
+    def _begin(self, frame: Frame) -> bool:
         stream = frame.stream
         if stream in self._calls or stream in self._uploads:
             raise ProtocolError("a call began on the stream of one that still runs")
@@ -177,11 +201,11 @@ class ServingConnection:
                 raise UsageError(f"{frame.name}: {MAX_CALLS} calls run over this connection")
             method = self._services.find(frame.name)
         except UsageError as exc:
-            if self._pools.is_closed:  # there are no more services; see `Server.end_calls`
-                return
-            error = dump_exception(CallError(exc))
-            self._outbox.post_message(Kind.ERROR, stream, error)
-            return
+            if not self._pools.is_closed:  # else there are no more services; see `Server.end_calls`
+                self._outbox.post_message(Kind.ERROR, stream, dump_exception(CallError(exc)))
+            return False
+        # With more frames at hand, who waits in this task would have them wait for another one.
+        within = self._reading if self._decoder.is_drained and self._channel.is_drained else None
         new_call: Callable[..., FrameCall] = FrameCall
         if frame.headers and self._pools.trace is not None:
             new_call = functools.partial(TracedFrameCall, trace=self._pools.trace)
@@ -193,7 +217,8 @@ class ServingConnection:
             running=self._calls,
             pools=self._pools,
             began=self._decoder.read_at,
-        ).start()
+        ).start(within=within)
+        return within is not None and within.has_ended
 
     def _open_uploads(self, call: int, count: int) -> list[IncomingStream]:
         numbers = range(call + 1, call + 1 + count)
