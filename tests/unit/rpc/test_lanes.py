@@ -387,6 +387,22 @@ def test_idle_lane_keeps_nothing_of_its_last_call() -> None:
     run(main)
 
 
+def test_messages_of_any_size_pass_a_lane() -> None:
+    async def main() -> None:
+        async with client(Work()) as it:
+            await it.await_lane()
+            for size in (1, 3_000, 10_000, 20_000, 40_000):  # its first buffer takes 2,048
+                call = pickle_call("S.add", (b"x" * size, b"y" * size), {})
+                with trio.fail_after(60):
+                    outcome = await trio.to_thread.run_sync(
+                        it.lanes.outcome, call, abandon_on_cancel=True
+                    )
+                assert outcome is not None
+                assert outcome.unwrap() == b"x" * size + b"y" * size
+
+    run(main)
+
+
 def test_server_that_ends_leaves_no_thread_of_a_lane() -> None:
     async def main() -> None:
         async with client(Work()) as it:

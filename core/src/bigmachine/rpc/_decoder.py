@@ -45,7 +45,10 @@ _MAX_SCRATCH_BYTES = 2 * MAX_PAYLOAD_BYTES
 # Above this, anonymous memory from the kernel beats a zeroed bytearray.
 _MMAP_BYTES = 1 << 20
 
-_KINDS = frozenset(Kind)
+# As plain numbers, which are compared in a fifth of the time.
+_KINDS = frozenset(map(int, Kind))
+_MESSAGES = frozenset(map(int, MESSAGES))
+_CALL, _DATA = int(Kind.CALL), int(Kind.DATA)
 
 
 class FrameDecoder:
@@ -76,22 +79,23 @@ class FrameDecoder:
         self._bodies: dict[int, _IncomingBody] = {}
         self._bodies_bytes = 0  # announced, of all of them
         self.received_at = -math.inf
+        """When something was received last; set by the reader, on its clock."""
         self.read_at = perf_counter()
         """When its latest bytes came; unlike `received_at`, by the clock that costs the least."""
-        """When something was received last; set by the reader, on its clock."""
         # The rest of a DATA frame that has not all arrived: where it goes, and how much.
         self._target: _IncomingBody | None = None
         self._missing = 0
 
     def buffer(self) -> memoryview:
         """Return the memory that the next bytes are to be received into."""
-        if self._missing and self._target is not None and self._start == self._end:
-            return self._target.room(self._missing)
         if self._start == self._end:
+            if self._missing and self._target is not None:
+                return self._target.room(self._missing)
             if self._end == len(self._scratch) < _BUSY_SCRATCH_BYTES:
                 self._scratch = memoryview(bytearray(_BUSY_SCRATCH_BYTES))
             self._start = self._end = 0
-        elif self._end == len(self._scratch):
+            return self._scratch
+        if self._end == len(self._scratch):
             # The beginning of a frame fills the memory to its end: move it to the front of
             # memory that has room for the rest.
             rest = self._scratch[self._start : self._end].tobytes()
@@ -150,7 +154,7 @@ class FrameDecoder:
             if self._end - self._start < HEADER_BYTES:
                 return None
             length, stream, kind, flags, count, aux = HEADER.unpack_from(self._scratch, self._start)
-            if kind == Kind.DATA:
+            if kind == _DATA:
                 self._start += HEADER_BYTES
                 self._begin_data(stream, length)
                 continue
@@ -161,9 +165,9 @@ class FrameDecoder:
             if end > self._end:
                 return None
             self._start = end
-            if kind in MESSAGES:
+            if kind in _MESSAGES:
                 headers_bytes = 0
-                if aux and (aux > length or aux > MAX_NAME_BYTES or kind != Kind.CALL):
+                if aux and (aux > length or aux > MAX_NAME_BYTES or kind != _CALL):
                     aux, headers_bytes = _check_name_and_headers(kind, length, aux)
                 payload = self._scratch[begin:end].tobytes()
                 if count:

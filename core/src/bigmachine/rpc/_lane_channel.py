@@ -39,6 +39,7 @@ class LaneChannel:
         self.memory = channel.memory
         self._closing = threading.Lock()
         self._sock, self._tls, self._incoming, self._outgoing = channel.detach()
+        self._has_rest = True  # whether TLS may hold bytes that it has decrypted
         self._sock.setblocking(True)
         _keep_alive(self._sock)
         self.time_left: Callable[[], float] | None = None
@@ -154,19 +155,21 @@ class LaneChannel:
     def _receive_into(self, buffer: memoryview) -> int:
         """Receive at least one byte; 0 at the end."""
         tls, incoming = self._tls, self._incoming
-        received = 0
+        size, received = len(buffer), 0
         while True:
             # To ask TLS when it has nothing costs an exception, so ask only when it may have.
-            while incoming.pending or tls.pending():
+            while incoming.pending or self._has_rest:
                 rest = buffer[received:] if received else buffer
                 try:
-                    count: int = tls.read(len(rest), rest)  # type: ignore[assignment]
+                    count: int = tls.read(size - received, rest)  # type: ignore[assignment]
                 except ssl.SSLWantReadError:
+                    self._has_rest = False
                     break
                 except ssl.SSLZeroReturnError:
                     return received
                 received += count
-                if not count or received == len(buffer):
+                self._has_rest = received == size  # of a record: it has one at a time
+                if self._has_rest or not count:
                     return received
             if self._outgoing.pending:
                 self._push()  # TLS answers by itself, for instance a KeyUpdate

@@ -35,6 +35,7 @@ async def receive_frames(
     nothing is read while the outbox is clogged. One end only may do so: with both, neither
     would ever read again.
     """
+    clock = trio.lowlevel.current_clock()
     reads = 0
     while True:
         handled = 0
@@ -64,4 +65,4 @@ async def receive_frames(
         if not count:
             return False
         decoder.received(count)
-        decoder.received_at = trio.current_time()
+        decoder.received_at = clock.current_time()

@@ -48,6 +48,7 @@ class TlsChannel(Channel):
             server_hostname=None if server_side else server_hostname,
         )
         self._unsent = bytearray()
+        self._has_rest = False  # whether TLS may hold bytes that it has decrypted
         self._is_drained = False
         self._is_broken = False
         self._is_ended = False
@@ -89,13 +90,15 @@ class TlsChannel(Channel):
 
     async def receive_into(self, buffer: memoryview) -> int:
         tls, incoming = self._tls, self._incoming
-        count = 0
+        size, count = len(buffer), 0
         while not self._is_ended:
             # To ask TLS when it has nothing costs an exception, so ask only when it may have.
-            while incoming.pending or tls.pending():
+            while incoming.pending or self._has_rest:
+                rest = buffer[count:] if count else buffer
                 try:
-                    read: int = tls.read(len(buffer) - count, buffer[count:])  # type: ignore[assignment]
+                    read: int = tls.read(size - count, rest)  # type: ignore[assignment]
                 except ssl.SSLWantReadError:
+                    self._has_rest = False
                     break
                 except ssl.SSLError as exc:
                     self._is_ended = True
@@ -106,7 +109,8 @@ class TlsChannel(Channel):
                     self._is_ended = True
                     return count
                 count += read
-                if count == len(buffer):
+                self._has_rest = count == size  # of a record: it has one at a time
+                if self._has_rest:
                     return count
             if self._outgoing.pending:
                 # TLS answers by itself, for instance a KeyUpdate. What the kernel doesn't
