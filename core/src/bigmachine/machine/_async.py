@@ -21,7 +21,7 @@ from .._values import (
 from ..errors import StopReason
 from ..logs._kept import AsyncLogReader
 from ..metrics import Variables
-from ..rpc import loaded
+from ..rpc import loaded_once
 from ..services._handle import Handle
 from ..services._stub import make_stub
 from ._async_stream import AsyncStream
@@ -171,7 +171,7 @@ class AsyncMachine(Handle):
         else:
             outcome = await self._calls.outcome(call)
         if type(outcome) is Value:
-            return loaded(outcome.value)
+            return loaded_once(outcome.value)
         assert isinstance(outcome, Error)
         try:
             raise outcome.error

@@ -38,6 +38,7 @@ from .client._pickled_call import PickledCall as PickledCall
 from .client._pickled_call import pickle_call as pickle_call
 from .client._pickled_result import PickledResult as PickledResult
 from .client._pickled_result import loaded as loaded
+from .client._pickled_result import loaded_once as loaded_once
 from .client._post import PostConnection as PostConnection
 from .server._asyncio import explain_asyncio as explain_asyncio
 from .server._call import method_of as method_of

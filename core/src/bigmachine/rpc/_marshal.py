@@ -21,11 +21,16 @@ from ._unpicklable import Unpicklable
 
 def dump_arguments(method: str, args: Sequence[object], kwargs: Mapping[str, object]) -> Payload:
     """Pickle a call's arguments; a `UsageError` names the one that can't be sent."""
+    if not args and not kwargs:
+        return _NO_ARGUMENTS
     try:
         dump = dumps_plain if not kwargs and all(map(is_plain, args)) else dumps
         return dump((tuple(args), dict(kwargs)))
     except USER_ERRORS as exc:
         raise UsageError(f"{method}: {_unpicklable_argument(args, kwargs)}") from exc
+
+
+_NO_ARGUMENTS = dumps_plain(((), {}))
 
 
 def check_size(method: str, size: int, *, limit_bytes: int) -> None:
@@ -63,12 +68,17 @@ def dump_result(
     The payload is a copy: while it is sent, the service may change what it has returned. Large
     parts of it may go by ``memory``.
     """
+    if value is None:
+        return _NO_RESULT
     try:
         if is_plain(value):
             return dumps_plain(value)
         return owned(dumps(value), memory)
     except USER_ERRORS as exc:
         raise CallError(UsageError(f"{method}: {unpicklable_result(value, verb=verb)}")) from exc
+
+
+_NO_RESULT = dumps_plain(None)
 
 
 def unpicklable_result(value: object, *, verb: str = "returned") -> str:

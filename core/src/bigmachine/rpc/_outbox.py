@@ -127,11 +127,11 @@ class Outbox:
 
         Otherwise it is sent in the next scheduling round, with all that is posted until then.
         """
-        is_first = not self._small and not self._channel.has_unsent
-        if is_urgent and is_first and not self._is_corked:
+        must_wait = self._is_corked or not is_urgent or self._small
+        if not (must_wait or self._channel.has_unsent):
             self._channel.send_nowait(frame)
-            if self._channel.has_unsent:
-                self._wake()
+            if not self._channel.has_unsent:
+                return
         else:
             self._small.append(frame)
             self._small_bytes += len(frame)
@@ -139,7 +139,7 @@ class Outbox:
             if is_batch and not self._channel.has_unsent:
                 self._batch_frames *= 2
                 self._channel.send_nowait(self._take_small())
-            self._wake()
+        self._wake()
 
     def post_message(
         self,

@@ -205,7 +205,7 @@ class IncomingStream:
                 raise self._end.with_traceback(None)  # it may be raised more than once
             self._acknowledge()
             self._arrived = trio.Event()
-            await without_turn(self._arrived.wait)
+            await without_turn(self._arrived.wait())
         arrived = len(self._frames)
         count = arrived if max_items is None else min(arrived, max_items)
         frames = [self._frames.popleft() for _ in range(count)]

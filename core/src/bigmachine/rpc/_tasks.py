@@ -57,7 +57,8 @@ class TaskPool:
 
     def _begin(self, job: Job, host: Job, slot: _Slot) -> None:
         slot.job, job.slot = job, slot
-        context, scopes = self._context.copy(), _open_scopes()
+        context, task = self._context.copy(), current_task()
+        scopes = _open_scopes(task)
         coroutine = job.function()
         try:
             trap = context.run(coroutine.send, None)
@@ -66,10 +67,10 @@ class TaskPool:
         except Exception:
             logger.exception("a call's outcome could not be handled")
         else:
-            current_task().context = context
+            task.context = context
             job.rest = _Rest(coroutine, trap)
             return
-        if _open_scopes() == scopes and not slot.scope.cancel_called:
+        if _open_scopes(task) == scopes and not slot.scope.cancel_called:
             slot.job = host  # which goes on
 
     async def _work(self, slot: _Slot) -> None:
@@ -81,9 +82,10 @@ class TaskPool:
             _abandon_nurseries()
 
     async def _run_jobs(self, slot: _Slot) -> None:
+        task = current_task()
         while True:
             with slot.scope:
-                scopes = _open_scopes()
+                scopes = _open_scopes(task)
                 while not slot.scope.cancel_called:
                     if slot.job is not None:
                         try:
@@ -94,13 +96,13 @@ class TaskPool:
                             logger.exception("a call's outcome could not be handled")
                         finally:
                             slot.job = None
-                        if _open_scopes() != scopes:
+                        if _open_scopes(task) != scopes:
                             return  # to the error below
                         if slot.scope.cancel_called:
                             break
                     if len(self._idle) >= _MAX_IDLE_TASKS:
                         return
-                    slot.task = current_task()
+                    slot.task = task
                     self._idle.append(slot)
                     await wait_task_rescheduled(functools.partial(self._abandon, slot))
             # Cancelled with its job, not with the pool: continue in a new scope.
@@ -178,9 +180,9 @@ class _Rest:
         return self._coroutine.cr_await
 
 
-def _open_scopes() -> object:
+def _open_scopes(task: Task) -> object:
     """Return something that changes while the task is in another scope, or None."""
-    return getattr(current_task(), "_cancel_status", None)
+    return getattr(task, "_cancel_status", None)
 
 
 def _abandon_nurseries() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Coroutine
 from contextvars import ContextVar
 from typing import Any, Protocol, TypeVar
 
@@ -25,14 +25,18 @@ turn: ContextVar[Turn | None] = ContextVar("turn", default=None)
 """What this task has; its child tasks see it, too, and do not have it."""
 
 
-async def without_turn(wait: Callable[..., Awaitable[T]], *args: Any) -> T:
-    """Await ``wait``, and let others run meanwhile in the turn that this task may have."""
+def without_turn(waiting: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
+    """Return what waits, and lets others run meanwhile in the turn that this task may have."""
     mine = turn.get()
-    if mine is None or mine.task is not current_task():
-        return await wait(*args)
+    return waiting if mine is None else _wait_without(mine, waiting)
+
+
+async def _wait_without(mine: Turn, waiting: Coroutine[Any, Any, T]) -> T:
+    if mine.task is not current_task():
+        return await waiting
     mine.give_up()
     try:
-        return await wait(*args)
+        return await waiting
     finally:
         # When cancelled, too: what the method does then must be exclusive.
         with trio.CancelScope(shield=True):

@@ -11,7 +11,7 @@ from outcome import Outcome
 
 from .._streams import IncomingStream
 from ._pickled_call import PickledCall, pickle_call
-from ._pickled_result import loaded
+from ._pickled_result import loaded_once
 
 if TYPE_CHECKING:
     from ._lanes import Lanes
@@ -79,7 +79,7 @@ class Connection(ABC):
 
     async def call(self, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Call ``"Service.method"`` and return what it returns; raise what `outcome` has."""
-        return loaded((await self.outcome(pickle_call(method, args, kwargs))).unwrap())
+        return loaded_once((await self.outcome(pickle_call(method, args, kwargs))).unwrap())
 
     async def stream(
         self, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]

@@ -207,12 +207,14 @@ class Call(ABC):
 
     async def _reply(self, result: Any) -> AsyncIterator[Any] | None:
         """Await ``result`` and reply; or return its items, if it has some."""
-        while not isinstance(result, AsyncIterator):
+        while type(result) not in PLAIN_TYPES:  # to ask more of it takes longer
+            if isinstance(result, AsyncIterator):
+                return result
             if not _is_awaitable(result):
-                self.returned(result)()
-                return None
+                break
             result = await result
-        return result
+        self.returned(result)()
+        return None
 
     def _failed(self, exc: BaseException, *, in_loop: bool = False) -> Callable[[], None]:
         try:
