@@ -96,3 +96,23 @@ def test_methods_that_wait_are_begun_in_one_step_if_their_calls_come_at_once() -
             assert sum(steps.values()) <= 4 * CALLS + CALLS // 2, steps
 
     run(main)
+
+
+def test_calls_that_are_made_at_once_again_and_again_share_reads_and_writes() -> None:
+    async def main() -> None:
+        async with connected(Null()) as connection:
+
+            async def caller() -> None:
+                for _ in range(CALLS):
+                    await connection.outcome(pickle_call("S.null", (), {}))
+
+            async def calls() -> None:
+                async with trio.open_nursery() as nursery:
+                    for _ in range(4):
+                        nursery.start_soon(caller)
+
+            steps = await steps_of(calls)
+            # One of each caller and each method, and of both readers and both outboxes.
+            assert sum(steps.values()) <= 12 * CALLS + 10, steps
+
+    run(main)

@@ -74,7 +74,7 @@ class FrameDecoder:
         self._is_wanted = is_wanted
         self._scratch = memoryview(bytearray(max(_IDLE_SCRATCH_BYTES, len(leading))))
         self._scratch[: len(leading)] = leading
-        self._start = 0
+        self._start = self._latest = 0  # of what is left, and of the latest frame
         self._end = len(leading)
         self._bodies: dict[int, _IncomingBody] = {}
         self._bodies_bytes = 0  # announced, of all of them
@@ -124,9 +124,10 @@ class FrameDecoder:
                 self._target = None
 
     @property
-    def is_drained(self) -> bool:
-        """Whether all received bytes are part of frames that were returned."""
-        return self._start == self._end
+    def came_alone(self) -> bool:
+        """Whether the latest frame came without others: most likely, its answer goes alone, too."""
+        # `buffer` begins at the front if nothing is left.
+        return self._latest == 0 and self._start == self._end
 
     @property
     def is_idle(self) -> bool:
@@ -164,7 +165,7 @@ class FrameDecoder:
             end = begin + length
             if end > self._end:
                 return None
-            self._start = end
+            self._latest, self._start = self._start, end
             if kind in _MESSAGES:
                 headers_bytes = 0
                 if aux and (aux > length or aux > MAX_NAME_BYTES or kind != _CALL):

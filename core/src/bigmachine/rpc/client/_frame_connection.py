@@ -219,8 +219,9 @@ class FrameConnection(Connection):
             name=encoded_name(method),
             uploads=uploads,
             headers=call.headers,
-            # With calls in flight, more are likely to follow at once: they share a write.
-            is_urgent=not self._has_calls,
+            # With calls in flight, or if some have just ended, more are likely to follow at once:
+            # they share a write.
+            is_urgent=self._decoder.came_alone and not self._has_calls,
         )
         return stream, body
 

@@ -204,8 +204,8 @@ class ServingConnection:
             if not self._pools.is_closed:  # else there are no more services; see `Server.end_calls`
                 self._outbox.post_message(Kind.ERROR, stream, dump_exception(CallError(exc)))
             return False
-        # With more frames at hand, who waits in this task would have them wait for another one.
-        within = self._reading if self._decoder.is_drained and self._channel.is_drained else None
+        # Those that come together share steps of tasks, and a write for their replies.
+        within = self._reading if self._decoder.came_alone and self._channel.is_drained else None
         new_call: Callable[..., FrameCall] = FrameCall
         if frame.headers and self._pools.trace is not None:
             new_call = functools.partial(TracedFrameCall, trace=self._pools.trace)
