@@ -76,7 +76,7 @@ def encoded(message: Frame | Seen, chunk: int = CHUNK_BYTES) -> bytes:
     return b"".join(out)
 
 
-def sent(kind: Kind, stream: int, content: Payload, name: str = "", uploads: int = 0) -> bytes:
+def sent(kind: int, stream: int, content: Payload, name: str = "", uploads: int = 0) -> bytes:
     """A whole message as the code under test sends it."""
     frame, body = message_frame(kind, stream, content, name.encode(), uploads)
     out = [frame]
@@ -132,9 +132,9 @@ def test_any_mix_of_frames_arrives_as_sent(mix: list[Seen], pieces: int) -> None
     wire = b""
     for kind, stream, aux, name, pickle, buffers in mix:
         if kind in MESSAGES:
-            wire += sent(Kind(kind), stream, payload(pickle, buffers), name, aux)
+            wire += sent(kind, stream, payload(pickle, buffers), name, aux)
         else:
-            wire += control_frame(Kind(kind), stream, aux)
+            wire += control_frame(kind, stream, aux)
     # Small pieces of large inputs would take too long.
     piece = max(pieces, len(wire) // 3000)
     decoder = FrameDecoder()
@@ -150,7 +150,7 @@ def test_encoding_matches_documented_format(message: Seen, chunk: int) -> None:
     decoder = FrameDecoder()
     assert feed(decoder, encoded(message, chunk)) == [message]
     kind, stream, aux, name, pickle, buffers = message
-    assert encoded(message) == sent(Kind(kind), stream, payload(pickle, buffers), name, aux)
+    assert encoded(message) == sent(kind, stream, payload(pickle, buffers), name, aux)
 
 
 def test_large_pickle_is_sent_as_body() -> None:

@@ -21,6 +21,7 @@ from ._frames import (
     HEADERS_SHIFT,
     IN_MEMORY,
     INLINE_BYTES,
+    KINDS,
     MAX_BODIES,
     MAX_BUFFERS,
     MAX_HEADERS_BYTES,
@@ -44,11 +45,6 @@ _BUSY_SCRATCH_BYTES = 16 << 10
 _MAX_SCRATCH_BYTES = 2 * MAX_PAYLOAD_BYTES
 # Above this, anonymous memory from the kernel beats a zeroed bytearray.
 _MMAP_BYTES = 1 << 20
-
-# As plain numbers, which are compared in a fifth of the time.
-_KINDS = frozenset(map(int, Kind))
-_MESSAGES = frozenset(map(int, MESSAGES))
-_CALL, _DATA = int(Kind.CALL), int(Kind.DATA)
 
 
 class FrameDecoder:
@@ -155,7 +151,7 @@ class FrameDecoder:
             if self._end - self._start < HEADER_BYTES:
                 return None
             length, stream, kind, flags, count, aux = HEADER.unpack_from(self._scratch, self._start)
-            if kind == _DATA:
+            if kind == Kind.DATA:
                 self._start += HEADER_BYTES
                 self._begin_data(stream, length)
                 continue
@@ -166,9 +162,9 @@ class FrameDecoder:
             if end > self._end:
                 return None
             self._latest, self._start = self._start, end
-            if kind in _MESSAGES:
+            if kind in MESSAGES:
                 headers_bytes = 0
-                if aux and (aux > length or aux > MAX_NAME_BYTES or kind != _CALL):
+                if aux and (aux > length or aux > MAX_NAME_BYTES or kind != Kind.CALL):
                     aux, headers_bytes = _check_name_and_headers(kind, length, aux)
                 payload = self._scratch[begin:end].tobytes()
                 if count:
@@ -181,7 +177,7 @@ class FrameDecoder:
                 return Frame(
                     kind, stream, flags >> UPLOADS_SHIFT, name, pickle, (), length, headers
                 )
-            elif length or kind not in _KINDS:
+            elif length or kind not in KINDS:
                 raise ProtocolError(f"a frame of unknown kind {kind} and {length} bytes")
             else:
                 return Frame(kind, stream, aux, "", b"", (), 0)

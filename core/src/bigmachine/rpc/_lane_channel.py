@@ -15,7 +15,6 @@ from ._frames import (
     DEFAULT_LIMIT_BYTES,
     SHARED_BYTES,
     Frame,
-    Kind,
     Payload,
     control_frame,
     data_header,
@@ -50,7 +49,7 @@ class LaneChannel:
         self.close()  # a caller may be interrupted where it can't
 
     def send_message(
-        self, kind: Kind, stream: int, payload: Payload, *, name: bytes = b"", headers: bytes = b""
+        self, kind: int, stream: int, payload: Payload, *, name: bytes = b"", headers: bytes = b""
     ) -> None:
         """Send a message with its body."""
         shared = None
@@ -70,7 +69,7 @@ class LaneChannel:
                 self._tls.write(chunk)
                 self._push()
 
-    def send_control(self, kind: Kind, stream: int) -> None:
+    def send_control(self, kind: int, stream: int) -> None:
         """Send a frame without a payload."""
         self._tls.write(control_frame(kind, stream))
         self._push()

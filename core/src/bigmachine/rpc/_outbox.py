@@ -23,7 +23,6 @@ from ._frames import (
     DEFAULT_LIMIT_BYTES,
     MAX_BODIES,
     SHARED_BYTES,
-    Kind,
     Payload,
     data_header,
     message_frame,
@@ -143,7 +142,7 @@ class Outbox:
 
     def post_message(
         self,
-        kind: Kind,
+        kind: int,
         stream: int,
         payload: Payload,
         *,

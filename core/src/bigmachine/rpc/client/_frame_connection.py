@@ -36,10 +36,8 @@ from ._uploads import Uploads
 # The first frame of a reply; or the error of a caller's own iterator; None if the connection ended.
 _Reply: TypeAlias = Frame | BaseException | None
 
-# As plain numbers, which are compared in a fifth of the time.
-_REPLY = int(Kind.REPLY)
-_FIRST_KINDS = frozenset({_REPLY, int(Kind.ERROR), int(Kind.STREAM)})  # of a call's frames
-_ITEM_KINDS = frozenset(map(int, (Kind.ITEM, Kind.END, Kind.ERROR, Kind.CANCEL)))
+_FIRST_KINDS = frozenset({Kind.REPLY, Kind.ERROR, Kind.STREAM})  # of a call's frames
+_ITEM_KINDS = frozenset({Kind.ITEM, Kind.END, Kind.ERROR, Kind.CANCEL})
 
 
 class FrameConnection(Connection):
@@ -265,7 +263,7 @@ class FrameConnection(Connection):
     def _load(self, method: str, reply: _Reply) -> Outcome[Any]:
         """Return what the method returned, or raised."""
         if isinstance(reply, Frame):
-            if reply.kind == _REPLY:
+            if reply.kind == Kind.REPLY:
                 return Value(PickledResult(method, reply))
             if reply.kind != Kind.STREAM:
                 return Error(self._load_error(reply, method=method))

@@ -237,7 +237,7 @@ class Lane:
         frame: Frame | None = None
         try:
             channel.send_message(
-                _CALL, stream, call.payload, name=encoded_name(method), headers=call.headers
+                Kind.CALL, stream, call.payload, name=encoded_name(method), headers=call.headers
             )
             frame = channel.receive()
         except BaseException as exc:
@@ -253,12 +253,12 @@ class Lane:
             return Error(self._lost(method, error, frame))
         self._lanes.put_back(self)
         kind = frame.kind
-        if kind == _REPLY:
+        if kind == Kind.REPLY:
             try:
                 return Value(load_result(method, frame))
             except UsageError as exc:
                 return Error(exc)
-        if kind == _ERROR:
+        if kind == Kind.ERROR:
             lanes = self._lanes
             return Error(
                 load_exception(frame, addr=lanes.addr, method=method, machine=lanes.machine)
@@ -278,6 +278,4 @@ class Lane:
 
 _lanes_of_process: WeakSet[Lane] = WeakSet()
 
-# To look them up in the enum takes longer.
-_CALL, _REPLY, _ERROR = Kind.CALL, int(Kind.REPLY), int(Kind.ERROR)
 _REPLIES = frozenset({Kind.REPLY, Kind.ERROR, Kind.STREAM, Kind.ELSEWHERE})

@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeAlias
 
 import trio
 
-from .._frames import Kind, Payload
+from .._frames import Payload
 from .._tasks import Job, TaskPool
 from ._asyncio import explain_asyncio
 from ._option_hint import hint_at_options
@@ -104,7 +104,7 @@ class Call(ABC):
         """Send the items of an async iterator that the method returned; in the trio loop."""
 
     @abstractmethod
-    def replied(self, kind: Kind, payload: Payload) -> Callable[[], None]:
+    def replied(self, kind: int, payload: Payload) -> Callable[[], None]:
         """Take the reply of a process."""
 
     @abstractmethod

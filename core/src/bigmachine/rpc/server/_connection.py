@@ -170,7 +170,7 @@ class ServingConnection:
     def _handle(self, frame: Frame) -> bool:
         """Do what a frame says; return whether this task belongs to the call of the frame now."""
         kind, stream = frame.kind, frame.stream
-        if kind == _CALL:
+        if kind == Kind.CALL:
             return self._begin(frame)
         if kind == Kind.CANCEL:
             if frame.aux:
@@ -244,7 +244,6 @@ class ServingConnection:
             call.cancel()
 
 
-_CALL = int(Kind.CALL)  # to look it up in the enum, and compare it, takes longer
 _REPLYING_POLL_SECONDS = 0.002
 _UPLOAD_KINDS = frozenset({Kind.ITEM, Kind.END, Kind.ERROR})
 

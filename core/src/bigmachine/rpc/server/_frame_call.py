@@ -19,8 +19,6 @@ from ._generators import GeneratorRun
 from ._registry import Method
 from ._stream_arguments import async_argument, thread_argument
 
-_ERROR = Kind.ERROR  # to look it up in the enum takes longer than to count a call
-
 
 class FrameCall(FramedCall):
     """Replies to one CALL frame.
@@ -145,9 +143,9 @@ class FrameCall(FramedCall):
             self.method.calls.finished(self._began)
             self._outbox.post(control_frame(Kind.END, self._stream))
 
-    def _finish(self, kind: Kind, payload: Payload) -> None:
+    def _finish(self, kind: int, payload: Payload) -> None:
         if self.end():
-            self.method.calls.finished(self._began, raised=kind is _ERROR)
+            self.method.calls.finished(self._began, raised=kind == Kind.ERROR)
             # With more calls running, more replies may be due at once: they share a write.
             # Those of the supervisor wait for days.
             is_urgent = all(call.method.is_of_supervisor for call in self._running.values())

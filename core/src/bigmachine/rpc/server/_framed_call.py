@@ -32,12 +32,12 @@ class FramedCall(Call):
         frame = self._frame
         return Payload((frame.pickle,), frame.buffers, len(frame.pickle), frame.size)
 
-    def replied(self, kind: Kind, payload: Payload) -> Callable[[], None]:
+    def replied(self, kind: int, payload: Payload) -> Callable[[], None]:
         return functools.partial(self._finish, kind, payload)
 
     def raised(self, exc: BaseException) -> Callable[[], None]:
         return functools.partial(self._finish, Kind.ERROR, dump_exception(exc))
 
     @abstractmethod
-    def _finish(self, kind: Kind, payload: Payload) -> None:
+    def _finish(self, kind: int, payload: Payload) -> None:
         """Reply, unless the caller has given the call up."""

@@ -32,9 +32,6 @@ MAX_LANES = 64
 """The most lanes of one connection."""
 
 
-_CALL, _STREAM = Kind.CALL, Kind.STREAM  # to look them up in the enum takes longer
-
-
 class ServedLane:
     """The machine's end of a lane; ``removed`` is called when it ends."""
 
@@ -133,7 +130,7 @@ class ServedLane:
         """Serve one call, if another comes; keep nothing of it, as all of it may be large."""
         if (frame := channel.receive()) is None:
             return False
-        if frame.kind != _CALL or frame.aux:
+        if frame.kind != Kind.CALL or frame.aux:
             raise ProtocolError(f"a frame of kind {frame.kind} over a lane")
         try:
             method = self._services.find(frame.name)
@@ -158,7 +155,7 @@ class ServedLane:
         if (reply := call.run()) is None:
             return True
         kind, payload = reply
-        if kind is _STREAM:
+        if kind == Kind.STREAM:
             channel.send_control(kind, stream)
         else:
             channel.send_message(kind, stream, payload)

@@ -18,7 +18,7 @@ from ._framed_call import FramedCall
 from ._registry import Method
 from ._thread_job import ThreadJob, do_nothing
 
-Reply: TypeAlias = tuple[Kind, Payload]
+Reply: TypeAlias = tuple[int, Payload]
 """What is to be sent to the caller; STREAM instead of the items of a generator."""
 
 
@@ -88,9 +88,9 @@ class LaneCall(FramedCall):
             self.method.calls.count_cancelled()
             self._replies.put((Kind.STREAM, _NOTHING))
 
-    def _finish(self, kind: Kind, payload: Payload) -> None:
+    def _finish(self, kind: int, payload: Payload) -> None:
         if self._lane.forget(self):
-            self.method.calls.finished(self._began, raised=kind is Kind.ERROR)
+            self.method.calls.finished(self._began, raised=kind == Kind.ERROR)
             self._replies.put((kind, payload))
 
 

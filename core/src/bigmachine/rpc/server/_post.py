@@ -65,7 +65,7 @@ class PostCall(Call):
         body = self._encoding.dump_result(self.method.name, result)
         return functools.partial(self._finish, 200, body)
 
-    def replied(self, kind: Kind, payload: Payload) -> Callable[[], None]:
+    def replied(self, kind: int, payload: Payload) -> Callable[[], None]:
         name = self.method.name
         frame = Frame(kind, 0, 0, name, payload.chunks[0], payload.buffers, payload.size)
         if kind == Kind.REPLY:

@@ -151,7 +151,7 @@ class ProcessCall:
 
     def run(
         self, arguments: Payload, *, tracing: ProcessTracing | None = None
-    ) -> tuple[Kind, Payload]:
+    ) -> tuple[int, Payload]:
         """Return the reply, of kind ``REPLY`` or ``ERROR``.
 
         `RemoteError` if the process ended before it replied, as it does when cancelled.
@@ -211,7 +211,7 @@ class _Process:
 
     def exchange(
         self, method: str, arguments: Payload, tracing: ProcessTracing | None
-    ) -> tuple[Kind, Payload]:
+    ) -> tuple[int, Payload]:
         """Send a call and wait for its reply; `EOFError` or `OSError` if the process ends."""
         if self._unsent_service is not None:
             pickled, self._unsent_service = self._unsent_service, None
@@ -226,7 +226,7 @@ class _Process:
             else:
                 break
         size = sum(part.nbytes for part in (pickled_reply, *buffers))
-        return Kind(head[0]), Payload((pickled_reply,), buffers, pickled_reply.nbytes, size)
+        return head[0], Payload((pickled_reply,), buffers, pickled_reply.nbytes, size)
 
     @property
     def pid(self) -> int:

@@ -50,8 +50,8 @@ class _TracedFramedCall(_TracedCall, FramedCall):
         super().__init__(method, frame, *args, **rest)
         self.span = trace(self.method.name, load_headers(frame.headers))
 
-    def _finish(self, kind: Kind, payload: Payload) -> None:
-        self.span.end("raised" if kind is Kind.ERROR else "returned", self.error)
+    def _finish(self, kind: int, payload: Payload) -> None:
+        self.span.end("raised" if kind == Kind.ERROR else "returned", self.error)
         super()._finish(kind, payload)  # type: ignore[safe-super]  # the other base class's
 
 
