@@ -24,8 +24,7 @@ class Tables:
             f"plugins/{self.system}/src/bigmachine_{self.system}",
             "core/src/bigmachine/cloud",
         )
-        source = "\n".join(p.read_text() for f in folders for p in (ROOT / f).glob("*.py"))
-        self.messages = [" ".join(message.split()) for message in messages(source)]
+        self.source = "\n".join(p.read_text() for f in folders for p in (ROOT / f).glob("*.py"))
         self.rows = [*rows(section(page, self.heading))]
         self.tests_of = dict(rows(section(page, "For contributors: the tests")))
 
@@ -59,7 +58,7 @@ def test_each_refusal_has_tests(tables):
 def test_words_and_tests_of_a_row_exist(tables, row):
     cause, seen = row
     for words in re.findall('"(.*?)"', seen):
-        assert any(words in message for message in tables.messages), words
+        assert any(words in message for message in messages(tables.source)), words
     cited = re.findall(r"\[.*?\]\(\.\./(tests/.*?) \"(.*?)\"\)", tables.tests_of[cause])
     assert cited
     for path, name in cited:

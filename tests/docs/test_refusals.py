@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from collections.abc import Iterator
 
@@ -27,18 +28,17 @@ ROWS = [*rows(TABLES)]
 TESTS_OF = dict(rows(TESTS))
 
 
-def messages(source: str) -> Iterator[str]:
-    """Yield the texts in the source, with an ellipsis for each placeholder."""
+@functools.cache  # in a test, not at import: each process of a run imports each module
+def messages(source: str) -> list[str]:
+    """Return the texts in the source, with an ellipsis for each placeholder."""
+    found = []
     for node in ast.walk(ast.parse(source.replace("from __future__ import annotations", ""))):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            yield re.sub("%[sd]", "…", node.value)
+            found.append(re.sub("%[sd]", "…", node.value))
         elif isinstance(node, ast.JoinedStr):
-            yield "".join(
-                str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values
-            )
-
-
-MESSAGES = [" ".join(message.split()) for message in messages(SOURCE)]
+            parts = [str(p.value) if isinstance(p, ast.Constant) else "…" for p in node.values]
+            found.append("".join(parts))
+    return [" ".join(message.split()) for message in found]
 
 
 def test_table_is_not_empty():
@@ -56,7 +56,7 @@ def test_codes_words_and_tests_of_a_row_exist(row):
     for code in re.findall("`(.*?)`", codes):
         assert f'"{code}' in SOURCE or AwsError("ec2:Any", code, "").is_not_found, code
     for words in re.findall('"(.*?)"', seen):
-        assert any(words in message for message in MESSAGES), words
+        assert any(words in message for message in messages(SOURCE)), words
     cited = re.findall(r"\[(.*?)\]\(\.\./(tests/.*?) \"(.*?)\"\)", TESTS_OF[cause])
     assert cited
     for label, path, name in cited:

@@ -7,9 +7,6 @@ import pytest
 from bigmachine.session._idle import is_interactive
 from tests.support.paths import ROOT
 
-nbclient = pytest.importorskip("nbclient")
-nbformat = pytest.importorskip("nbformat")
-
 NOTEBOOK = ROOT / "examples/notebook.ipynb"
 IS_INTERACTIVE = "from bigmachine.session._idle import is_interactive\nis_interactive()"
 
@@ -49,6 +46,8 @@ def outputs(tmp_path_factory) -> dict[str, str]:
     """Run the notebook; return what each code cell printed, by its first line."""
     import warnings
 
+    nbclient = pytest.importorskip("nbclient")  # late, for each process imports this module
+    nbformat = pytest.importorskip("nbformat")
     with warnings.catch_warnings():
         warnings.simplefilter("default")  # Jupyter's own warnings are no errors here
         notebook = nbformat.read(NOTEBOOK, as_version=4)
@@ -72,6 +71,7 @@ def text_of(output) -> str:
 
 
 def test_notebook_is_stored_without_outputs():
+    nbformat = pytest.importorskip("nbformat")
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     nbformat.validate(notebook)
     assert all(not cell.outputs for cell in notebook.cells if cell.cell_type == "code")

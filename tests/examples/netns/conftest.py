@@ -48,7 +48,8 @@ def missing_requirement() -> str | None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    ours = [item for item in items if Path(__file__).parent in item.path.parents]
+    here = os.path.dirname(__file__) + os.sep
+    ours = [item for item in items if str(item.path).startswith(here)]
     reason = missing_requirement() if ours else None
     for item in ours:
         item.add_marker(pytest.mark.root)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-import requests
 from azure.core.exceptions import ClientAuthenticationError, HttpResponseError, ServiceResponseError
 
 from tests.integration.azure.sdk import QUICKLY, refused_code
@@ -19,6 +18,7 @@ def resources(arm, client):
 @pytest.fixture
 def ask(arm):
     """Send a request, without the SDK; a path is below the subscription."""
+    import requests  # as late as the SDK
 
     def ask(verb, path):
         url = path if "://" in path else f"{arm.url}/subscriptions/{arm.subscription}{path}"

@@ -12,6 +12,7 @@ import socket
 import sys
 
 import httpx  # noqa: F401
+import hypothesis  # noqa: F401
 import trio
 import trio.testing  # noqa: F401
 
