@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import enum
+import functools
 import importlib
 import inspect
 import re
@@ -385,6 +386,7 @@ def _node(value: Any) -> Any:  # Any: a ClassDef of a class, a FunctionDef of a 
     return next(node for node in body if getattr(node, "name", "") == value.__name__)
 
 
+@functools.cache
 def _tree(module: ModuleType) -> ast.Module:
     assert module.__file__
     return ast.parse(Path(module.__file__).read_text())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -50,6 +51,7 @@ def prose(page: Path) -> str:
     return re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
 
 
+@functools.cache
 def anchors(page: Path) -> set[str]:
     """Return the anchors of the page's headings, as GitHub generates them."""
     headings = re.findall(r"^#+ (.*)$", prose(page), flags=re.MULTILINE)

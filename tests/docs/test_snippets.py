@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,21 @@ SLOW_PAGES = {
 }
 
 
+@pytest.fixture(scope="module")
+def runner() -> Iterator[subprocess.Popen[str]]:
+    environ = {k: v for k, v in os.environ.items() if not k.startswith("BIGMACHINE_")}
+    with subprocess.Popen(
+        [sys.executable, str(RUNNER)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environ,
+    ) as process:
+        yield process
+        process.stdin.close()
+    assert process.returncode == 0
+
+
 @pytest.mark.parametrize(
     "page",
     [
@@ -40,19 +56,13 @@ SLOW_PAGES = {
     ],
     ids=page_id,
 )
-def test_python_snippets_of_page_run_in_order(page, tmp_path):
+def test_python_snippets_of_page_run_in_order(page, tmp_path, runner):
     if "curl" in page.read_text() and not shutil.which("curl"):
         pytest.skip("curl is not installed")
     (tmp_path / "README.md").write_bytes((ROOT / "README.md").read_bytes())  # a snippet reads it
-    run = subprocess.run(
-        [sys.executable, str(RUNNER), str(page)],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        timeout=60,
-        env={k: v for k, v in os.environ.items() if not k.startswith("BIGMACHINE_")},
-    )
-    assert run.returncode == 0, run.stderr
+    errors = tmp_path.with_suffix(".stderr")
+    print(page, tmp_path, errors, sep="\t", file=runner.stdin, flush=True)
+    assert runner.stdout.readline() == "0\n", errors.read_text()
 
 
 @pytest.mark.parametrize("page", with_language["console"], ids=page_id)
