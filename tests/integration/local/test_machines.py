@@ -53,24 +53,24 @@ server.accept()[0].send(b"hello")
     run(test, fork=fork)
 
 
-@pytest.mark.parametrize(
-    ("script", "detail"),
-    [
-        ("import os; os._exit(3)", "exited with status 3"),
-        ("raise SystemExit(4)", "exited with status 4"),
-        ("raise ValueError('no')", "exited with status 1"),
-        ("import os; os.kill(os.getpid(), 9)", "killed by signal 9 (SIGKILL)"),
-        ("import os; os.kill(os.getpid(), 15)", "killed by signal 15 (SIGTERM)"),
-        ("import os; os.kill(os.getpid(), 40)", "killed by signal 40"),
-    ],
-)
-def test_keepalive_failed_says_how_machine_ended(fork: bool, script: str, detail: str) -> None:
+ENDS = {
+    "import os; os._exit(3)": "exited with status 3",
+    "raise SystemExit(4)": "exited with status 4",
+    "raise ValueError('no')": "exited with status 1",
+    "import os; os.kill(os.getpid(), 9)": "killed by signal 9 (SIGKILL)",
+    "import os; os.kill(os.getpid(), 15)": "killed by signal 15 (SIGTERM)",
+    "import os; os.kill(os.getpid(), 40)": "killed by signal 40",
+}
+
+
+def test_keepalive_failed_says_how_machine_ended(fork: bool) -> None:
     async def test(system: lm.ScriptSystem) -> None:
-        instance = await lm.start_one(system, script)
-        await lm.ended(int(instance.id))
-        for _ in range(2):
-            gone = await system.keepalive_failed(instance)
-            assert gone == Termination(StopReason.EXITED, detail)
+        for number, (script, detail) in enumerate(ENDS.items()):
+            instance = await lm.start_one(system, script, f"c{number}-")
+            await lm.ended(int(instance.id))
+            for _ in range(2):
+                gone = await system.keepalive_failed(instance)
+                assert gone == Termination(StopReason.EXITED, detail)
 
     run(test, fork=fork)
 
@@ -318,7 +318,7 @@ def test_start_and_stop_leak_nothing(fork: bool) -> None:
         await cycle(0)
         children, descriptors = lm.children(), lm.descriptors()
         threads = threading.active_count()
-        for number in range(100 if fork else 5):
+        for number in range(25 if fork else 5):
             await cycle(number)
         assert lm.children() == children
         assert _opened_since(descriptors) == []

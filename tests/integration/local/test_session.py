@@ -70,7 +70,7 @@ trio.run(main)
 """
 
 
-@pytest.mark.parametrize("fork", FORK)
+@pytest.mark.parametrize("fork", [True, pytest.param(False, marks=pytest.mark.long)])
 def test_no_machine_outlives_killed_driver(fork):
     with driver("-c", DRIVER.format(fork=fork)) as process:
         pids = process.read_pids()

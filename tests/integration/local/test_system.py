@@ -31,7 +31,7 @@ with bm.Session("local", fork={fork}) as session:
 """
 
 
-@pytest.mark.parametrize("fork", [True, False])
+@pytest.mark.parametrize("fork", [True, pytest.param(False, marks=pytest.mark.long)])
 def test_soft_limit_on_open_files_is_raised_for_driver_alone(fork: bool) -> None:
     run = subprocess.run(
         [sys.executable, "-c", LIMITED.format(fork=fork)],

@@ -114,8 +114,15 @@ ALTERATIONS: dict[str, Callable[[Path], object]] = {
 }
 
 
-@pytest.mark.parametrize("what", ALTERATIONS)
-@pytest.mark.parametrize("where", [FILE, MODULE])
+# Each of both here, and each where the other one was in the long run.
+@pytest.mark.parametrize(
+    ("what", "where"),
+    [
+        pytest.param(what, where, marks=() if number % 2 == other else pytest.mark.long)
+        for number, what in enumerate(ALTERATIONS)
+        for other, where in enumerate((FILE, MODULE))
+    ],
+)
 def test_altered_environment_is_rebuilt_from_files_on_disk(vm: Vm, what: str, where: str):
     async def main() -> None:
         data = wheel()
@@ -137,7 +144,9 @@ def test_altered_environment_is_rebuilt_from_files_on_disk(vm: Vm, what: str, wh
     trio.run(main)
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"bin/py', "{}"])
+@pytest.mark.parametrize(
+    "text", ['{"bin/py', "{}", *(pytest.param(t, marks=pytest.mark.long) for t in ("", "[]"))]
+)
 def test_invalid_completion_marker_is_ignored(vm: Vm, text: str):
     async def main() -> None:
         data = wheel()

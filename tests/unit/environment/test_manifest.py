@@ -35,9 +35,7 @@ def app(make_project) -> Path:
 def environment(venv, make_wheel, app, project) -> Environment:
     make_wheel("one", "1.5", files={"one.py": ""})
     two = make_wheel("two", files={"two.py": ""})
-    venv.install("one")
-    venv.install(two)
-    venv.install("--editable", app)
+    venv.install("one", two, "--editable", app)
     return captured(venv, project)
 
 

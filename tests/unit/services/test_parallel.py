@@ -249,8 +249,15 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("fork", [True, False])
-@pytest.mark.parametrize("victim", ["machine", "driver"])
+@pytest.mark.parametrize(
+    ("victim", "fork"),
+    [
+        ("machine", False),
+        ("driver", True),
+        pytest.param("machine", True, marks=pytest.mark.long),
+        pytest.param("driver", False, marks=pytest.mark.long),
+    ],
+)
 def test_processes_end_when_machine_or_driver_is_killed(tmp_path, victim, fork):
     files = [tmp_path / "one", tmp_path / "two"]
     script = "import sys; sys.path[:] = %r; from tests.unit.services.test_parallel import drive; "
