@@ -27,9 +27,10 @@ with_language = {
 }
 
 
-# They take seconds; the others show that snippets of pages run.
+# They take longest, or show what a folder of tests shows; the others show that snippets run.
 SLOW_PAGES = {
-    f"{n}.md" for n in ("backends", "faults", "machines", "profiling", "services", "testing")
+    *("backends.md", "faults.md", "machines.md", "profiling.md", "services.md", "testing.md"),
+    *("cost.md", "gpus.md", "metrics.md", "traces.md", "wire.md"),
 }
 
 

@@ -94,7 +94,10 @@ def result(output: str) -> tuple[float, float, int]:
     return float(pi), float(error), int(samples.replace(",", ""))
 
 
-@pytest.mark.parametrize("program", [[BIGPI], [sys.executable, EXAMPLES / "bigpi.py"]])
+@pytest.mark.parametrize(
+    "program",
+    [[BIGPI], pytest.param([sys.executable, EXAMPLES / "bigpi.py"], marks=pytest.mark.long)],
+)
 def test_bigpi_result_is_within_stated_error(run, program):
     n = 1_000_000
     done = run(*program, "-n", n, "--machines", 3, "--seed", "a fixed one")
@@ -127,6 +130,7 @@ def test_bigpi_result_depends_on_seed_but_not_on_machines(run):
     assert result(outputs[0]) == result(outputs[1])
 
 
+@pytest.mark.long
 def test_bigpi_takes_single_sample(run):
     done = run(BIGPI, "-n", 1, "--machines", 1)
     pi, error, samples = result(done.stdout)
@@ -165,15 +169,20 @@ def test_bigpi_ends_with_cost_of_billed_machines(capsys):
     ("arguments", "message"),
     [
         (["-n", 0], "must be a whole number, 1 or more, not '0'"),
-        (["-n", -5], "must be a whole number, 1 or more, not '-5'"),
-        (["-n", "many"], "must be a whole number, 1 or more, not 'many'"),
-        (["-n", "inf"], "must be a whole number, 1 or more, not 'inf'"),
-        (["--machines", 0], "must be a whole number, 1 or more, not '0'"),
         (["--system", "locl"], "no system 'locl' is installed; did you mean 'local'?"),
         (["-o", "maxproc=2"], "no option 'maxproc'; did you mean 'maxprocs'?"),
-        (["-o", "maxprocs=two"], "takes int, not 'two'"),
         (["-o", "maxprocs=0"], "maxprocs: must be at least 1"),
         (["-o", "maxprocs"], "must be KEY=VALUE, not 'maxprocs'"),
+        *(
+            pytest.param(arguments, message, marks=pytest.mark.long)  # of these kinds, too
+            for arguments, message in (
+                (["-n", -5], "must be a whole number, 1 or more, not '-5'"),
+                (["-n", "many"], "must be a whole number, 1 or more, not 'many'"),
+                (["-n", "inf"], "must be a whole number, 1 or more, not 'inf'"),
+                (["--machines", 0], "must be a whole number, 1 or more, not '0'"),
+                (["-o", "maxprocs=two"], "takes int, not 'two'"),
+            )
+        ),
     ],
 )
 def test_bigpi_explains_bad_input_and_exits_with_status_2(run, arguments, message):
@@ -268,7 +277,7 @@ def test_diskbench_says_on_which_machine_it_has_failed(run, tmp_path):
     assert re.search(r"^m0 +failed: .*No such file or directory", done.stdout, re.M)
 
 
-@pytest.mark.parametrize("machines", [1, 3])
+@pytest.mark.parametrize("machines", [pytest.param(1, marks=pytest.mark.long), 3])
 def test_wordcount_agrees_with_direct_count(run, tmp_path, machines):
     large = tmp_path / "large.txt"  # several chunks, and lines that lie across their edges
     large.write_text("Füße laufen über die Straße, the street.\n" * 20_000)

@@ -55,8 +55,12 @@ def test_command_takes_class_of_current_folder_and_exact_clause(tmp_path):
     [
         (["local", "-o", "maxprocs=0"], "maxprocs: must be at least 1"),
         (["local", "--tier=offline", "-k", "no_such_test"], "selects no test"),
-        (["local", "--tier=offline", "-k", "START-1 or"], "Wrong expression"),
-        (["own_backend:Missing"], "has no attribute 'Missing'"),
+        pytest.param(
+            ["local", "--tier=offline", "-k", "START-1 or"],
+            "Wrong expression",
+            marks=pytest.mark.long,
+        ),
+        pytest.param(["own_backend:Missing"], "has no attribute 'Missing'", marks=pytest.mark.long),
         (["own_backend:text"], "not a subclass of bigmachine.System"),
         (["no_such_module:Own"], "No module named 'no_such_module'"),
     ],

@@ -45,7 +45,7 @@ def image_with_two_disks(monkeypatch):
     return second
 
 
-@pytest.mark.parametrize("way", ["fleet", "run"])
+@pytest.mark.parametrize("way", ["fleet", pytest.param("run", marks=pytest.mark.long)])
 def test_all_disks_are_encrypted_with_the_key(run, aws, kms, one_offer, image_with_two_disks, way):
     key = kms.create_key()["KeyMetadata"]["Arn"]
 

@@ -46,7 +46,7 @@ def test_invalid_options_are_refused_without_a_request_to_aws(run, aws, options,
     run(test, **options)
 
 
-@pytest.mark.parametrize("way", ["fleet", "run"])
+@pytest.mark.parametrize("way", ["fleet", pytest.param("run", marks=pytest.mark.long)])
 def test_data_disk_volumes_are_deleted_with_the_instance(run, aws, one_offer, way):
     async def test(kit):
         await kit.start()
@@ -223,7 +223,7 @@ def test_immortal_instances_outlive_their_session_with_a_warning(run, aws, caplo
     run(test, immortal=True, lifetime=3600.0)
 
 
-@pytest.mark.parametrize("way", ["fleet", "run"])
+@pytest.mark.parametrize("way", ["fleet", pytest.param("run", marks=pytest.mark.long)])
 def test_immortal_instances_are_tagged_and_do_not_power_off(run, aws, one_offer, way):
     async def test(kit):
         [instance] = await kit.start()

@@ -11,7 +11,7 @@ def one_zone(aws, zone="us-east-1a"):
     return [s.id for s in aws.ec2.describe_subnets() if s.availability_zone == zone]
 
 
-@pytest.mark.parametrize("way", ["fleet", "run"])
+@pytest.mark.parametrize("way", ["fleet", pytest.param("run", marks=pytest.mark.long)])
 def test_instances_are_launched_into_the_placement_group(run, aws, way):
     async def test(kit):
         await kit.start()

@@ -75,7 +75,7 @@ def test_machines_end_with_a_killed_driver(fork: bool, script: str) -> None:
         wait_ended(machines)
 
 
-@pytest.mark.parametrize("fork", [True, False])
+@pytest.mark.parametrize("fork", [True, pytest.param(False, marks=pytest.mark.long)])
 def test_child_forked_by_driver_does_not_keep_machines_alive(fork: bool) -> None:
     with driver_of(fork=fork, script="print('up')\n" + lm.SLEEP, then=FORK.strip()) as process:
         machines = process.read_pids()

@@ -22,9 +22,15 @@ from tests.support.processes import is_running
 pytestmark = pytest.mark.timeout(60)
 
 
-@pytest.fixture(params=[True, False], ids=["fork", "spawn"])
+@pytest.fixture(
+    params=[pytest.param(True, id="fork"), pytest.param(False, id="spawn", marks=pytest.mark.long)]
+)
 def fork(request: pytest.FixtureRequest) -> bool:
     return bool(request.param)
+
+
+# What depends most on how a machine is started. The rest is tested of spawned ones in the long run.
+both_ways = pytest.mark.parametrize("fork", [True, False], ids=["fork", "spawn"])
 
 
 def run(test: Callable[[lm.ScriptSystem], Awaitable[None]], *, fork: bool, port: int = 0) -> None:
@@ -35,6 +41,7 @@ def run(test: Callable[[lm.ScriptSystem], Awaitable[None]], *, fork: bool, port:
     trio.run(main)
 
 
+@both_ways
 def test_machine_listens_on_its_address(fork: bool) -> None:
     script = """
 import socket
@@ -63,6 +70,7 @@ ENDS = {
 }
 
 
+@both_ways
 def test_keepalive_failed_says_how_machine_ended(fork: bool) -> None:
     async def test(system: lm.ScriptSystem) -> None:
         for number, (script, detail) in enumerate(ENDS.items()):
@@ -165,6 +173,7 @@ def test_cancelled_reader_loses_no_line(fork: bool) -> None:
     run(test, fork=fork)
 
 
+@both_ways
 def test_stop_kills_children_of_machine(fork: bool) -> None:
     script = "import subprocess; print(subprocess.Popen(['sleep', '1000']).pid)\n" + lm.SLEEP
 
@@ -227,6 +236,7 @@ print(open_others, os.getsid(0) - os.getpid())
     run(test, fork=fork)
 
 
+@both_ways
 def test_ctrl_c_in_terminal_reaches_no_machine(fork: bool) -> None:
     async def test(system: lm.ScriptSystem) -> None:
         instance = await lm.start_one(system, lm.SLEEP)
@@ -236,6 +246,7 @@ def test_ctrl_c_in_terminal_reaches_no_machine(fork: bool) -> None:
     run(test, fork=fork)
 
 
+@both_ways
 @pytest.mark.parametrize("count", [1, 5])
 def test_cancelled_start_leaves_nothing(fork: bool, count: int) -> None:
     async def test(system: lm.ScriptSystem) -> None:
@@ -252,6 +263,7 @@ def test_cancelled_start_leaves_nothing(fork: bool, count: int) -> None:
     run(test, fork=fork)
 
 
+@both_ways
 def test_failed_start_leaves_nothing(fork: bool) -> None:
     class Broken(lm.ScriptRequest):
         made = 0
@@ -328,6 +340,7 @@ def test_start_and_stop_leak_nothing(fork: bool) -> None:
     run(test, fork=fork)
 
 
+@both_ways
 def test_shutdown_leaves_nothing(fork: bool) -> None:
     before, descriptors = lm.children(), lm.descriptors()
 

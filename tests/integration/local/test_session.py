@@ -80,7 +80,7 @@ def test_no_machine_outlives_killed_driver(fork):
         trio.run(wait_ended, pids)
 
 
-@pytest.mark.parametrize("fork", FORK)
+@pytest.mark.parametrize("fork", [True, pytest.param(False, marks=pytest.mark.long)])
 def test_calls_to_killed_machine_fail_with_signal_and_others_go_on(fork):
     async def main():
         async with bm.AsyncSession("local", fork=fork) as session:

@@ -33,7 +33,13 @@ from tests.support.vms.vms import Vm
 from tests.support.waiting import eventually, until
 
 
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize(
+    "version",
+    [
+        pytest.param(version, marks=pytest.mark.long if version in VERSIONS[1:-2] else ())
+        for version in VERSIONS
+    ],
+)
 def test_boot_program_builds_environment_on_each_python(version: str) -> None:
     async def main() -> None:
         async with rig(python_of(version)) as r:
