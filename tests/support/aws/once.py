@@ -7,6 +7,7 @@ which each boto3 session reads for itself, and 0.2 s for the rest.
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import os
 from collections.abc import Iterator
@@ -29,10 +30,26 @@ def everything_once() -> Iterator[None]:
     names = functools.cache(moto.core.responses.method_names_from_class)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(botocore.session, "create_loader", lambda path: loader)
+        of_session = botocore.session.Session
+        register = _registered(of_session._register_builtin_handlers)
+        patch.setattr(of_session, "_register_builtin_handlers", register)
         patch.setattr(boto3.Session, "client", _shared(boto3.Session.client))
         patch.setattr(moto.backends, "list_of_moto_modules", lambda: modules)
         patch.setattr(moto.core.responses, "method_names_from_class", names)
         yield
+
+
+def _registered(register: Any) -> Any:
+    """Register botocore's own handlers of events once, and copy them to each session."""
+    known: list[Any] = []
+
+    def register_builtin_handlers(session: Any, events: Any) -> None:
+        if not known:
+            register(session, events)
+            known.append(copy.copy(session._original_handler))
+        session._original_handler = events._emitter = copy.copy(known[0])
+
+    return register_builtin_handlers
 
 
 def _shared(make: Any) -> Any:
