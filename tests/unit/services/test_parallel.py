@@ -33,8 +33,17 @@ def session():
         yield session
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def machine(session):
+    """A machine whose processes tests share: to start one takes a tenth of a second and more."""
+    [machine] = session.start(1, services={"P": Parallel(), "square": square})
+    yield machine
+    machine.shutdown()
+
+
+@pytest.fixture
+def new_machine(session):
+    """A machine without processes, for tests that end them or count what is in them."""
     [machine] = session.start(1, services={"P": Parallel(), "square": square})
     yield machine
     machine.shutdown()
@@ -61,16 +70,16 @@ def test_method_of_a_class_that_machines_import_can_be_made_parallel(session):
     machine.shutdown()
 
 
-def test_profile_shows_what_runs_in_processes(machine):
-    future = machine.submit("P.compute")
-    until(lambda: "Parallel.compute" in machine.profile(0.1).top())
-    profile = machine.profile(0.2)
+def test_profile_shows_what_runs_in_processes(new_machine):
+    future = new_machine.submit("P.compute")
+    until(lambda: "Parallel.compute" in new_machine.profile(0.1).top())
+    profile = new_machine.profile(0.2)
     future.cancel()
     hottest = max(profile.samples, key=lambda sample: sample.values[-1])
     assert any(frame.function == "Parallel.compute" for frame in hottest.stack)
     labels = dict(hottest.labels)
-    assert labels["machine"] == machine.name
-    assert int(labels["process"]) not in {machine.call("P.machine_pid"), os.getpid()}
+    assert labels["machine"] == new_machine.name
+    assert int(labels["process"]) not in {new_machine.call("P.machine_pid"), os.getpid()}
 
 
 def test_two_calls_run_at_once_in_two_processes(machine, tmp_path):
@@ -79,12 +88,12 @@ def test_two_calls_run_at_once_in_two_processes(machine, tmp_path):
     assert one.result() != two.result()
 
 
-def test_each_process_has_own_copy_of_service_as_sent(machine, tmp_path):
+def test_each_process_has_own_copy_of_service_as_sent(new_machine, tmp_path):
     counts = {}
     for _ in range(3):
-        pid, counts[pid] = machine.call("P.increment")
+        pid, counts[pid] = new_machine.call("P.increment")
     assert list(counts.values()) == [3]
-    assert machine.call("P.machine_count") == 1000
+    assert new_machine.call("P.machine_count") == 1000
 
 
 def test_process_has_folder_arguments_and_environment_of_machine(session):
@@ -122,42 +131,42 @@ def test_exception_keeps_its_type_and_traceback_of_process(machine):
     assert "_processes.py" not in cause.traceback
 
 
-def test_sys_exit_in_method_does_not_end_its_process(machine):
-    pid = machine.call("P.pid")
+def test_sys_exit_in_method_does_not_end_its_process(new_machine):
+    pid = new_machine.call("P.pid")
     with pytest.raises(bm.RemoteError, match="SystemExit"):
-        machine.call("P.exit", 3)
-    assert machine.call("P.pid") == pid
+        new_machine.call("P.exit", 3)
+    assert new_machine.call("P.pid") == pid
 
 
-def test_cancelling_future_ends_its_process_and_next_call_gets_new_one(machine, tmp_path):
-    future = machine.submit("P.compute_forever", tmp_path / "pid")
+def test_cancelling_future_ends_its_process_and_next_call_gets_new_one(new_machine, tmp_path):
+    future = new_machine.submit("P.compute_forever", tmp_path / "pid")
     pid = announced(tmp_path / "pid")
     assert is_running(pid)
     assert future.cancel()
     until(lambda: not is_running(pid))
     with pytest.raises(CancelledError):
         future.result()
-    assert machine.call("P.pid") != pid
+    assert new_machine.call("P.pid") != pid
 
 
-def test_waiting_call_runs_after_running_calls_are_cancelled(machine, tmp_path):
+def test_waiting_call_runs_after_running_calls_are_cancelled(new_machine, tmp_path):
     for round_ in range(3):
         files = [tmp_path / f"{round_}-{number}" for number in range(2)]
-        futures = [machine.submit("P.compute_forever", file) for file in files]
+        futures = [new_machine.submit("P.compute_forever", file) for file in files]
         pids = [announced(file) for file in files]
-        waiting = machine.submit("P.pid")
+        waiting = new_machine.submit("P.pid")
         for future in futures:
             future.cancel()
         assert waiting.result() not in pids
 
 
-def test_queued_call_does_not_run_after_its_cancellation(machine, tmp_path):
-    busy = [machine.submit("P.compute_forever", tmp_path / name) for name in ("one", "two")]
+def test_queued_call_does_not_run_after_its_cancellation(new_machine, tmp_path):
+    busy = [new_machine.submit("P.compute_forever", tmp_path / name) for name in ("one", "two")]
     pids = [announced(tmp_path / name) for name in ("one", "two")]
-    machine.submit("P.compute_forever", tmp_path / "three").cancel()
+    new_machine.submit("P.compute_forever", tmp_path / "three").cancel()
     for future in busy:
         future.cancel()
-    assert machine.call("P.pid") not in pids
+    assert new_machine.call("P.pid") not in pids
     assert not (tmp_path / "three").exists()
 
 
@@ -168,25 +177,25 @@ def test_queued_call_does_not_run_after_its_cancellation(machine, tmp_path):
         ("P.segfault", (), r"was killed by signal 11 \(SIGSEGV\)"),
     ],
 )
-def test_error_says_how_process_died_and_next_call_works(machine, method, args, message):
+def test_error_says_how_process_died_and_next_call_works(new_machine, method, args, message):
     with pytest.raises(bm.RemoteError, match=f"{method}: its process {message}") as caught:
-        machine.call(method, *args)
+        new_machine.call(method, *args)
     assert caught.value.method == method
-    assert isinstance(machine.call("P.pid"), int)
+    assert isinstance(new_machine.call("P.pid"), int)
 
 
-def test_death_of_process_is_detected_despite_its_forked_child(machine):
+def test_death_of_process_is_detected_despite_its_forked_child(new_machine):
     with pytest.raises(bm.RemoteError, match="SIGKILL"):
-        machine.call("P.fork_child_and_die")
+        new_machine.call("P.fork_child_and_die")
 
 
-def test_process_killed_between_calls_is_replaced(machine):
-    pid = machine.call("P.pid")
+def test_process_killed_between_calls_is_replaced(new_machine):
+    pid = new_machine.call("P.pid")
     pidfd = os.pidfd_open(pid)
     os.kill(pid, signal.SIGKILL)
     select.select([pidfd], [], [])  # all its threads have ended, and its parent can detect it
     os.close(pidfd)
-    assert machine.call("P.pid") != pid
+    assert new_machine.call("P.pid") != pid
 
 
 def test_large_arrays_travel_both_ways_and_are_writable(machine):
