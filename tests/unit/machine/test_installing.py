@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import pickle
-
 import outcome
 import pytest
 import trio
 
 import bigmachine as bm
+from bigmachine.rpc import dump_service
 from bigmachine.testing import InProcessOptions, InProcessSystem
 from tests.support.clocks import jumping_clock
 
@@ -131,7 +130,7 @@ def test_registered_name_accepts_same_service_again_but_no_other():
         Counted.may_end.set()
         [machine] = await session.start(1, services={"It": Counted("here")})
         Counted.may_end, Counted.setups = trio.Event(), 0
-        same, other = pickle.dumps(Counted("one")), pickle.dumps(Counted("other"))
+        same, other = dump_service("New", Counted("one")), dump_service("New", Counted("other"))
         async with trio.open_nursery() as nursery:
             for _ in range(3):
                 nursery.start_soon(machine.call, "Supervisor.register", "New", same)
@@ -159,9 +158,9 @@ def test_failed_setup_may_be_repeated_with_another_service():
         Counted.setups = 0
         for text in ("one", "other"):
             with pytest.raises(ValueError, match="on purpose"):
-                await machine.call("Supervisor.register", "New", pickle.dumps(Counted(text)))
+                await machine.call("Supervisor.register", "New", dump_service("New", Counted(text)))
         Counted.error = None
-        await machine.call("Supervisor.register", "New", pickle.dumps(Counted("third")))
+        await machine.call("Supervisor.register", "New", dump_service("New", Counted("third")))
         assert Counted.setups == 3
         assert await machine.call("New.say") == "third"
 

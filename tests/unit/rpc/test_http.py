@@ -26,6 +26,7 @@ from bigmachine.rpc import (
     PostConnection,
     Services,
     dial,
+    dump_service,
     http_client,
 )
 from bigmachine.rpc._channel import StreamChannel
@@ -194,7 +195,7 @@ def test_exception_of_method_is_status_590(method: str) -> None:
 def test_post_runs_parallel_method_in_process() -> None:
     async def main() -> None:
         found = Services()
-        found.add("S", ParallelService(), pickled=pickle.dumps(ParallelService()))
+        found.add("S", ParallelService(), pickled=dump_service("S", ParallelService()))
         async with client(found) as (http, url, _):
             answer = await http.post(f"{url}/rpc/S.pid", json={}, extensions=SNI)
             pid = answer.json()
@@ -231,7 +232,7 @@ def test_post_runs_parallel_method_in_process() -> None:
 def test_closing_server_ends_process_of_pending_post(tmp_path: Path) -> None:
     async def main() -> None:
         found = Services()
-        found.add("S", ParallelService(), pickled=pickle.dumps(ParallelService()))
+        found.add("S", ParallelService(), pickled=dump_service("S", ParallelService()))
         async with client(found) as (http, url, _), trio.open_nursery() as nursery:
             post = PostConnection(http, base=url, addr="a", machine=MACHINE.name)
             nursery.start_soon(post.call, "S.forever", (tmp_path,), {})

@@ -14,7 +14,7 @@ from types import ModuleType
 import pytest
 
 from bigmachine.errors import UsageError
-from bigmachine.rpc import dumps_whole, load_service
+from bigmachine.rpc import PickledService, dumps_whole, load_service
 from tests.unit.rpc.other_side import OtherSide
 
 SOURCE = """
@@ -105,7 +105,7 @@ def test_module_that_opens_session_on_import_is_refused(
         "    session.start(1, services={'S': Service()})\n"
     )
     with pytest.raises(UsageError, match='below `if __name__ == "__main__":`'):
-        load_service("S", b"cunguarded\nService\n.")  # as a machine does
+        load_service("S", PickledService([b"cunguarded\nService\n."]))  # as a machine does
     with pytest.raises(UsageError, match="'unguarded', which is still being imported"):
         importlib.import_module("unguarded")
 

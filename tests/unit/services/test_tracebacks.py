@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import bigmachine as bm
-from bigmachine.rpc import load_service
+from bigmachine.rpc import PickledService, load_service
 from bigmachine.services import _tracebacks
 from bigmachine.services._tracebacks import format_traceback, with_source_lines
 
@@ -64,7 +64,7 @@ def test_driver_adds_source_lines_that_machine_lacks(
 
 
 def test_machine_leaves_out_frames_of_its_own() -> None:
-    text = format_traceback(error_of(load_service, "S", b"no pickle"))
+    text = format_traceback(error_of(load_service, "S", PickledService([b"no pickle"])))
     assert "UnpicklingError" in text
     assert "service 'S' can't be made" in text
     files = {line.split('"')[1] for line in text.splitlines() if line.startswith("  File")}

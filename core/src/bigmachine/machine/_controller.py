@@ -30,6 +30,7 @@ from ._log_levels import LogLevels
 from ._memory_report import MemoryReports
 from ._notices import ReceivedNotices
 from ._output import BootLog, Output
+from ._service_batch import ServiceBatch
 from ._spans import ReceivedSpans
 from ._startup import Startup, progress_reporter
 from ._stderr import StderrWriter
@@ -53,7 +54,7 @@ _ORDERLY = {
 class Controller:
     """Leads one machine through its lifecycle; the session calls `run` in a task of its own.
 
-    ``services`` are those to install, pickled; None for a machine that another session owns,
+    ``services`` are those to install; None for a machine that another session owns,
     which is only watched. ``interfaces`` are theirs, as of `interface_of`. ``set_silent`` is told
     when the machine falls silent, and when it is heard again. ``batch`` is what a machine that
     begins with the boot program is sent. ``debugger`` is what its driver debugs it with.
@@ -65,7 +66,7 @@ class Controller:
         *,
         plugins: Plugins,
         http: httpx.AsyncClient,
-        services: Mapping[str, bytes] | None,
+        services: ServiceBatch | None,
         interfaces: Mapping[str, object] | None = None,
         boot_log: BootLog,
         stderr: StderrWriter,
@@ -88,7 +89,6 @@ class Controller:
         self.time_limits.begin()
         self._debugger = debugger
         self._can_be_asked = False  # to end
-        self._services = services or {}
         self._timings: Keepalive = plugins.hooks.keepalive()
         self._changed = RepeatedEvent()  # the state, or the connection
         self._freed = trio.Event()
@@ -144,6 +144,7 @@ class Controller:
             addr=self.addr,
             link=self._link,
             bootstrap=self._bootstrap,
+            services=services,
             timeout=plugins.system.boot_timeout if self.owned else self._timings.timeout,
             log=self._log,
             console=functools.partial(
@@ -251,6 +252,7 @@ class Controller:
                     self.stop(gone, cause=exc)
                 finally:
                     self.stop(Termination(StopReason.SHUTDOWN, "its session ended"))
+                    self._startup.drop_services()
                     self._log.finish()
                     if self.owned and os.getpid() == self._pid:  # not in a forked child
                         with trio.CancelScope(shield=True):
@@ -295,7 +297,7 @@ class Controller:
         if self.owned and self._debugger is not None:
             nursery.start_soon(self._debugger.follow, self.name, self.addr, self._linked)
         nursery.start_soon(self.keepalive.run, nursery, began)
-        self.maxprocs = await self._startup.install(nursery, self._services, maxprocs=self.maxprocs)
+        self.maxprocs = await self._startup.install(nursery, maxprocs=self.maxprocs)
 
     async def _after_reply(self, reply: KeepaliveReply) -> None:
         # The keepalive was sent after the reply to the one before, and has arrived after them.

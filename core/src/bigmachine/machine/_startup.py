@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TypeVar
 
 import trio
 
@@ -14,9 +15,12 @@ from .._events import BootProgress, Event
 from .._values import MachineInfo
 from ..boot._bootstrap import Bootstrap, PhaseFailed
 from ..errors import BootError, RemoteError
-from ..rpc import ConnectionLost
+from ..rpc import Connection, ConnectionLost
 from ._link import Link
 from ._log import MachineLog
+from ._service_batch import ServiceBatch
+
+T = TypeVar("T")
 
 logger = logging.getLogger("bigmachine.machine")
 
@@ -24,9 +28,10 @@ logger = logging.getLogger("bigmachine.machine")
 class Startup:
     """Starts one machine: `connect`, then `install`. What fails there is a `BootError`.
 
-    ``bootstrap`` brings up a machine that begins with the boot program. ``timeout`` bounds the
-    first connection, in seconds. ``console`` reads the machine's last lines, for errors, once
-    ``log`` has caught up.
+    ``bootstrap`` brings up a machine that begins with the boot program. ``services`` are those to
+    install, if any; whoever gives up a startup drops them. ``timeout`` bounds the first
+    connection, in seconds. ``console`` reads the machine's last lines, for errors, once ``log``
+    has caught up.
     """
 
     def __init__(
@@ -36,6 +41,7 @@ class Startup:
         addr: str,
         link: Link,
         bootstrap: Bootstrap | None,
+        services: ServiceBatch | None,
         timeout: float,
         log: MachineLog,
         console: Callable[[], Awaitable[str]],
@@ -44,6 +50,9 @@ class Startup:
         self._addr = addr
         self._link = link
         self._bootstrap = bootstrap
+        self._services = services
+        if services is not None:
+            services.join()
         self._timeout = timeout
         self._log = log
         self._console = console
@@ -69,36 +78,43 @@ class Startup:
                 raise await self._error("connect", message) from exc
         return began
 
-    async def install(
-        self, nursery: trio.Nursery, services: Mapping[str, bytes], *, maxprocs: int | None
-    ) -> int:
-        """Install ``services``, pickled; return how many processors the machine has.
+    async def install(self, nursery: trio.Nursery, *, maxprocs: int | None) -> int:
+        """Install the services; return how many processors the machine has.
 
         No time bounds it, since a service may take long to set up: keepalives do.
         """
         if maxprocs is None:
             async with self._in_phase("services"):
-                info: MachineInfo = await self._ask_until_answered(nursery, "Supervisor.info")
-                maxprocs = info.maxprocs
-        for name, pickled in services.items():
-            async with self._in_phase(f"service {name!r}"):
-                register = "Supervisor.register"
-                self.teardowns += await self._ask_until_answered(nursery, register, name, pickled)
+                maxprocs = await self._until_answered(nursery, _maxprocs)
+        if (services := self._services) is not None:
+            for name in services.names:
+                async with self._in_phase(f"service {name!r}"):
+                    install = functools.partial(services.install, name)
+                    self.teardowns += await self._until_answered(nursery, install)
+        self.drop_services()
         return maxprocs
 
-    async def _ask_until_answered(self, nursery: trio.Nursery, method: str, *args: Any) -> Any:
-        """Call a method that may be called again, over a new connection when one is lost.
+    def drop_services(self) -> None:
+        """Keep the services no longer, which may be large."""
+        services, self._services = self._services, None
+        if services is not None:
+            services.leave()
+
+    async def _until_answered(
+        self, nursery: trio.Nursery, ask: Callable[[Connection], Awaitable[T]]
+    ) -> T:
+        """Ask what may be asked again, over a new connection when one is lost.
 
         Raises `ConnectionLost` with the reason, once the machine is gone.
         """
         for pause in backoff():
             try:
                 if (connection := self._link.connection) is not None:
-                    return await connection.call(method, args, {})
+                    return await ask(connection)
             except ConnectionLost as exc:
                 logger.debug("%s: %s", self._name, exc)
             if (gone := await self._link.renew(nursery)) is not None:
-                raise ConnectionLost(gone.detail, addr=self._addr, method=method)
+                raise ConnectionLost(gone.detail, addr=self._addr)
             await trio.sleep(pause)
         raise AssertionError("the backoff has no end")
 
@@ -119,6 +135,7 @@ class Startup:
             raise await self._error(phase, message, traceback=exc.__cause__.traceback) from None
 
     async def _error(self, phase: str, message: str, *, traceback: str = "") -> BootError:
+        self.drop_services()  # before anybody hears of the failure
         if self._bootstrap is not None and phase == "connect":
             message = await self._bootstrap.exit_report() or message
         elif (connection := self._link.connection) is not None:
@@ -130,6 +147,11 @@ class Startup:
             traceback=traceback,
             console=await self._console(),
         )
+
+
+async def _maxprocs(connection: Connection) -> int:
+    info: MachineInfo = await connection.call("Supervisor.info", (), {})
+    return info.maxprocs
 
 
 def progress_reporter(

@@ -13,12 +13,16 @@ waits for a ``def`` method takes a lane, if one is free: `client/_lanes`, `_lane
 from typing import TYPE_CHECKING, Any
 
 from ._frames import DEFAULT_LIMIT_BYTES as DEFAULT_LIMIT_BYTES
+from ._frames import Payload as Payload
 from ._headers import dump_headers as dump_headers
 from ._headers import load_headers as load_headers
+from ._kept_payload import copied_payload as copied_payload
+from ._kept_payload import shared_payload as shared_payload
 from ._loop_queue import LoopQueue as LoopQueue
 from ._marshal import dump_service as dump_service
 from ._marshal import load_service as load_service
 from ._payload import dumps_whole as dumps_whole
+from ._pickled_service import PickledService as PickledService
 from ._silence import until_silent as until_silent
 from ._streams import IncomingStream as IncomingStream
 from ._streams import ThreadIterator as ThreadIterator
@@ -44,6 +48,7 @@ from .server._asyncio import explain_asyncio as explain_asyncio
 from .server._call import method_of as method_of
 from .server._call import running_method as running_method
 from .server._registry import Services as Services
+from .server._registry import has_parallel_methods as has_parallel_methods
 from .server._server import Server as Server
 from .server._server import open_listeners as open_listeners
 

@@ -15,7 +15,8 @@ from ._exceptions import CallError
 from ._frames import Frame, Payload
 from ._memory_socket import MemorySocket
 from ._modules import is_being_imported
-from ._payload import USER_ERRORS, dumps, dumps_plain, dumps_whole, is_plain, owned
+from ._payload import USER_ERRORS, dumps, dumps_plain, is_plain, owned
+from ._pickled_service import PickledService
 from ._unpicklable import Unpicklable
 
 
@@ -97,8 +98,11 @@ def load_result(method: str, frame: Frame) -> Any:
         ) from exc
 
 
-def dump_service(name: str, service: object) -> bytes:
-    """Pickle a service; a `UsageError` names what of it can't be pickled."""
+def dump_service(name: str, service: object) -> PickledService:
+    """Pickle a service; a `UsageError` names what of it can't be pickled.
+
+    Its large buffers are not copied: the service must not change before they are sent.
+    """
     module = getattr(service, "__module__", "")  # its class's, or its own
     if is_being_imported(module):
         # And another thread that pickles it would wait for the import, perhaps for ever.
@@ -108,18 +112,18 @@ def dump_service(name: str, service: object) -> bytes:
             'below `if __name__ == "__main__":`'
         )
     try:
-        return dumps_whole(service)
+        return PickledService.of_payload(dumps(service))
     except USER_ERRORS as exc:
         instead = "make it in setup(), which runs on the machine"
         why = Unpicklable(service).describe(f'services["{name}"]', instead=instead)
         raise UsageError(why) from exc
 
 
-def load_service(name: str, pickled: bytes) -> object:
+def load_service(name: str, pickled: PickledService) -> object:
     """Unpickle a service; a `UsageError` says why that can't be done here."""
     try:
         with loading(name):
-            return pickle.loads(pickled)
+            return pickled.load()
     except USER_ERRORS as exc:
         raise UsageError(
             f"service {name!r} can't be made on the machine ({type(exc).__name__}: {exc}); "

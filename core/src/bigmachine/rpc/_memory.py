@@ -31,6 +31,8 @@ class MemoryFile:
     def __init__(self) -> None:
         self._number = os.memfd_create("bigmachine", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         self.size = 0
+        self.is_kept = False
+        """Whether its descriptor stays open once it is sent: it goes to several processes."""
         close_in_children(self)
 
     def fileno(self) -> int:

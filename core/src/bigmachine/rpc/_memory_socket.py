@@ -113,16 +113,19 @@ class MemorySocket:
         try:
             if self._untaken_bytes and not _queue_bytes(sock):
                 self._untaken_bytes = 0
-            if self._untaken_bytes and self._untaken_bytes + buffer.nbytes > MAX_UNTAKEN_BYTES:
+            # What is kept for others takes no memory more, whether the peer takes it or not.
+            counted = 0 if files[0].is_kept else buffer.nbytes
+            if self._untaken_bytes and self._untaken_bytes + counted > MAX_UNTAKEN_BYTES:
                 return False
             numbers = [file.fileno() for file in files]
             socket.send_fds(sock, [_NUMBER.pack(self._sent)], numbers)
         except OSError:  # it is full, for instance; or the peer has closed it
             return False
         for file in files:
-            file.close()
+            if not file.is_kept:
+                file.close()
         self._sent += 1
-        self._untaken_bytes += buffer.nbytes
+        self._untaken_bytes += counted
         self.sent_bytes += buffer.nbytes
         return True
 

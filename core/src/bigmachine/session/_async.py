@@ -254,10 +254,11 @@ class AsyncSession(AsyncInspection, SessionRepr, Handle):
     ) -> list[AsyncMachine]:
         """Start ``n`` machines with ``services`` installed; return 1 to ``n`` of them.
 
-        Each machine gets its own copy of each service object, ``environ`` on top of
-        its environment, and ``argv`` (by default the driver's) as `sys.argv`. With
-        ``wait``, returns those that are ``RUNNING``, once each is running or has failed.
-        If some fail, a warning is logged; if all fail, `StartError` is raised.
+        Each machine gets its own copy of each service object as it is now; only its large arrays
+        must not change before this returns. It gets ``environ`` on top of its environment, and
+        ``argv`` (by default the driver's) as `sys.argv`. With ``wait``, returns those that are
+        ``RUNNING``, once each is running or has failed. If some fail, a warning is logged; if
+        all fail, `StartError` is raised.
 
         Raises `UsageError`, before anything is started, if there are no services, one of
         them can't be pickled, or ``n`` is below 1.

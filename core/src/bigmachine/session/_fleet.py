@@ -17,6 +17,7 @@ from ..machine._async import AsyncMachine
 from ..machine._call_options import seconds
 from ..machine._controller import Controller
 from ..machine._output import BootLog
+from ..machine._service_batch import ServiceBatch
 from ..machine._stderr import StderrWriter
 from ..machine._time_limits import Debugger
 from ..rpc import split_addr
@@ -74,7 +75,7 @@ class Fleet:
     def add(
         self,
         instance: Instance,
-        services: Mapping[str, bytes] | None,
+        services: ServiceBatch | None,
         *,
         interfaces: Mapping[str, object] | None = None,
         batch: BootBatch | None = None,

@@ -18,12 +18,13 @@ from ..boot._shipment import Shipment
 from ..errors import BootError, StartError
 from ..logs._settings import LogSettings
 from ..machine._async import AsyncMachine
+from ..machine._service_batch import ServiceBatch
 from ..process import allow_open_files
 from ..progress._observer import Progress
 from ..reaper._process import ReaperProcess
 from ..rpc import _failures as failures
 from ..rpc import _memory_switch as memory_switch
-from ..rpc import dump_service, open_files_of_lanes
+from ..rpc import open_files_of_lanes
 from ..services._check import check_services
 from ..services._functions import interface_of
 from ..system._plugins import Plugins
@@ -87,16 +88,16 @@ class Starter:
         files = n * self._plugins.system.open_files_per_machine
         if problem := allow_open_files(files, useful=open_files_of_lanes(n) if files else 0):
             raise StartError(f"can't start {n} machines: {problem}")
-        pickled = {
-            name: dump_service(name, service) for name, service in check_services(services).items()
-        }
+        batch = ServiceBatch(check_services(services))
         interfaces = {name: interface_of(service) for name, service in (services or {}).items()}
         switches = {**failures.environ(), **memory_switch.environ()}
         request = self._request({**switches, **environ}, argv)
         self._starts += 1
         try:
             async with self._progress.showing(n):
-                machines = await self._provision(n, request, pickled, interfaces)
+                if not wait:
+                    await batch.copy()
+                machines = await self._provision(n, request, batch, interfaces)
                 if wait:
                     machines = await self._await_running(n, machines)
         finally:
@@ -129,7 +130,7 @@ class Starter:
         self,
         n: int,
         request: LaunchRequest,
-        pickled: Mapping[str, bytes],
+        services: ServiceBatch,
         interfaces: Mapping[str, object],
     ) -> list[AsyncMachine]:
         """Have the system launch up to ``n`` instances; return a machine for each."""
@@ -137,7 +138,7 @@ class Starter:
         instances = await self._launch(n, request)
         # No checkpoint until each instance has somebody who will free it.
         machines = [
-            self._fleet.add(instance, pickled, interfaces=interfaces, batch=batch)
+            self._fleet.add(instance, services, interfaces=interfaces, batch=batch)
             for instance in instances
         ]
         self._plugins.notify(MachinesStarted(n, tuple(instances)))

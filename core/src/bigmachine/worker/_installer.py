@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import logging
 import math
@@ -12,15 +11,19 @@ from typing import Any
 import trio
 
 from ..errors import UsageError
-from ..rpc import Services, explain_asyncio, load_service
+from ..rpc import (
+    PickledService,
+    Services,
+    explain_asyncio,
+    has_parallel_methods,
+    load_service,
+)
 from ..services._names import TEARDOWN_SECONDS
 from ..services._tracebacks import shorten_traceback
 
 logger = logging.getLogger("bigmachine.machine")
 
 SetUp = Callable[[object], Awaitable[None]]
-
-_DIGESTED_AT_ONCE_BYTES = 1 << 16  # in 0.1 ms, which is less than to start a thread takes
 
 
 class Installer:
@@ -36,22 +39,18 @@ class Installer:
         self._installations: dict[str, _Installation] = {}
         self._teardowns: dict[str, Callable[[], object]] = {}  # in the order of installation
 
-    async def install(self, name: str, pickled: bytes) -> bool:
+    async def install(self, name: str, pickled: PickledService) -> bool:
         """Install a service, then run its ``setup`` if it has one; return if it has ``teardown``.
 
-        May be called again with the same bytes, by a driver that has lost the reply: it joins an
+        May be called again with the same one, by a driver that has lost the reply: it joins an
         installation that is going on, or has succeeded. One that failed is tried again.
         """
-        if len(pickled) > _DIGESTED_AT_ONCE_BYTES:
-            digest = await trio.to_thread.run_sync(_digest, pickled)
-        else:
-            digest = _digest(pickled)
         installation = self._installations.get(name)
         if installation is None:
-            installation = self._installations[name] = _Installation(digest)
+            installation = self._installations[name] = _Installation(pickled.key)
             # A task of its own: when a connection ends, the calls that came over it are cancelled.
             self._nursery.start_soon(self._install, installation, name, pickled)
-        elif installation.digest != digest:
+        elif installation.key != pickled.key:
             raise UsageError(f"a service named {name!r} is installed already")
         await installation.is_done.wait()
         if installation.error is not None:
@@ -82,12 +81,15 @@ class Installer:
                     TEARDOWN_SECONDS,
                 )
 
-    async def _install(self, installation: _Installation, name: str, pickled: bytes) -> None:
+    async def _install(
+        self, installation: _Installation, name: str, pickled: PickledService
+    ) -> None:
         try:
             # In a thread: unpickling imports the service's modules, which may take seconds,
             # and keepalives must be answered meanwhile.
-            service = await trio.to_thread.run_sync(load_service, name, pickled)
-            self._services.add(name, service, pickled=pickled)
+            service, kept = await trio.to_thread.run_sync(_load, name, pickled)
+            del pickled
+            self._services.add(name, service, pickled=kept)
             try:
                 await self._set_up(service)
             except BaseException as exc:
@@ -109,8 +111,8 @@ class Installer:
 class _Installation:
     """A service that is being installed, or was."""
 
-    def __init__(self, digest: bytes) -> None:
-        self.digest = digest
+    def __init__(self, key: bytes) -> None:
+        self.key = key
         self.is_done = trio.Event()
         self.error: BaseException | None = None
 
@@ -138,5 +140,7 @@ async def _tear_down(name: str, teardown: Callable[[], object], has_ended: trio.
         has_ended.set()
 
 
-def _digest(pickled: bytes) -> bytes:
-    return hashlib.sha256(pickled).digest()
+def _load(name: str, pickled: PickledService) -> tuple[object, PickledService | None]:
+    """Return the service; and for processes of its methods, if it has such, what it was."""
+    service = load_service(name, pickled)
+    return service, pickled.copy() if has_parallel_methods(service) else None

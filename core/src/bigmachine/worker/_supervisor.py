@@ -19,7 +19,7 @@ from ..boot.vm.common import CHUNK_BYTES
 from ..boot.vm.log import read_log
 from ..errors import NotSupportedError
 from ..logs._settings import LogSettings, set_levels
-from ..rpc import method_of, until_silent
+from ..rpc import PickledService, method_of, until_silent
 from . import _resources
 from ._installer import Installer
 from ._notices import Notices
@@ -118,7 +118,7 @@ class Supervisor:
             login_user=self._login_user,
         )
 
-    async def register(self, name: str, pickled: bytes) -> bool:
+    async def register(self, name: str, pickled: PickledService) -> bool:
         """Install a service; see `Installer.install`."""
         return await self._installer.install(name, pickled)
 

@@ -38,6 +38,11 @@ class Connection(ABC):
         """Whether calls or streams are in flight: any but those of `call`, which are our own."""
 
     @property
+    def shares_memory(self) -> bool:
+        """Whether large buffers can now go past the wire: the machine is of this host."""
+        return False
+
+    @property
     def received_at(self) -> float:
         """When the machine sent something last, on trio's clock; ``-inf`` if that is unknown."""
         return -math.inf

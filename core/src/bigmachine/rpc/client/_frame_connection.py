@@ -98,6 +98,11 @@ class FrameConnection(Connection):
         return not self._calls.keys() <= self._own_calls
 
     @property
+    def shares_memory(self) -> bool:
+        memory = self._channel.memory
+        return memory is not None and memory.has_room
+
+    @property
     def received_at(self) -> float:
         return self._decoder.received_at
 

@@ -37,6 +37,7 @@ from .. import _failures
 from .._exceptions import CallError, dump_exception
 from .._frames import Frame, Kind, Payload
 from .._marshal import dump_result, load_arguments
+from .._pickled_service import PickledService
 from ._option_hint import hint_at_options
 from ._process_messages import receive_message, send_message
 from ._process_profiles import answer_machine, ask_process
@@ -55,7 +56,7 @@ class ProcessPool:
     machine's `ThreadPool`, so the limit of that pool is the limit of the processes, too.
     """
 
-    def __init__(self, pickled: bytes) -> None:
+    def __init__(self, pickled: PickledService) -> None:
         self._pickled = pickled
         self._lock = threading.Lock()
         self._idle: list[_Process] = []
@@ -192,8 +193,8 @@ class ProcessCall:
 class _Process:
     """One process and our end of its socket."""
 
-    def __init__(self, pickled: bytes) -> None:
-        self._unsent_service: bytes | None = pickled
+    def __init__(self, pickled: PickledService) -> None:
+        self._unsent_service: PickledService | None = pickled
         self._socket, theirs = socket.socketpair()
         self.profiles, their_profiles = socket.socketpair()
         with theirs, their_profiles:
@@ -215,7 +216,7 @@ class _Process:
         """Send a call and wait for its reply; `EOFError` or `OSError` if the process ends."""
         if self._unsent_service is not None:
             pickled, self._unsent_service = self._unsent_service, None
-            send_message(self._socket, b"", Payload((pickled,), (), len(pickled), len(pickled)))
+            send_message(self._socket, b"", pickled.to_payload())
         send_message(self._socket, call_head(method, tracing), arguments)
         while True:
             head, pickled_reply, *buffers = receive_message(self._socket)
@@ -290,7 +291,9 @@ def main(header: dict[str, Any], fd: str, profiles_fd: str) -> None:
 
     reports = ProcessReports(send)
     with contextlib.suppress(EOFError, OSError):
-        pickled: memoryview | None = receive_message(machine)[1]
+        _, whole, *parts = receive_message(machine)
+        pickled: PickledService | None = PickledService((whole,), parts)
+        del whole, parts
         service: object = None
         while True:
             head, arguments, *buffers = receive_message(machine)
@@ -299,7 +302,7 @@ def main(header: dict[str, Any], fd: str, profiles_fd: str) -> None:
             reports.begin()
             try:
                 if pickled is not None:  # here, so that the call gets the error
-                    service, pickled = pickle.loads(pickled), None
+                    service, pickled = pickled.load(), None
                 with trace(spans):
                     payload = _call(service, Frame(Kind.CALL, 0, 0, name, arguments, buffers, 0))
             except BaseException as exc:

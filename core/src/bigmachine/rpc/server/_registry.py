@@ -12,6 +12,7 @@ from ...errors import UsageError
 from ...metrics._calls import MethodCalls
 from ...services._decorators import is_concurrent, is_exclusive, runs_in_processes
 from ...services._names import check_service_name, did_you_mean, method_names
+from .._pickled_service import PickledService
 from ._gate import Gate
 from ._processes import ProcessPool
 
@@ -55,7 +56,7 @@ class Services:
         self._gates: dict[str, Gate] = {}  # of the exclusive methods of each service
         self._calls: dict[str, MethodCalls] = {}  # by method, also of services that are removed
 
-    def add(self, name: str, service: object, *, pickled: bytes | None = None) -> None:
+    def add(self, name: str, service: object, *, pickled: PickledService | None = None) -> None:
         """Install ``service``; `UsageError` if the name is taken.
 
         The processes of its parallel methods make their copies from ``pickled``; without
@@ -65,9 +66,7 @@ class Services:
         if name in self._objects:
             raise UsageError(f"a service named {name!r} is installed already")
         self._objects[name] = service
-        # Otherwise the bytes are not kept: a service may be large.
-        methods = [getattr(service, method) for method in method_names(service)]
-        if pickled is not None and any(map(runs_in_processes, [service, *methods])):
+        if pickled is not None:
             self._pools[name] = ProcessPool(pickled)
 
     def remove(self, name: str) -> None:
@@ -154,6 +153,12 @@ class Services:
             processes=self._pools.get(service_name) if runs_in_processes(function) else None,
             is_of_supervisor=service_name == "Supervisor",
         )
+
+
+def has_parallel_methods(service: object) -> bool:
+    """Whether methods of ``service`` run in processes: these need it pickled."""
+    methods = [getattr(service, method) for method in method_names(service)]
+    return any(map(runs_in_processes, [service, *methods]))
 
 
 def _is_async(function: Any) -> bool:
