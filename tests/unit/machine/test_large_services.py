@@ -121,9 +121,9 @@ def test_services_of_a_start_are_forgotten_when_its_last_machine_has_left() -> N
     for count in (2, 1):
         batch.join()
         assert kept() is not None, count
-    batch.leave()
+    batch.leave("one")
     assert kept() is not None
-    batch.leave()
+    batch.leave("other")
     gc.collect()
     assert kept() is None
 

@@ -14,7 +14,7 @@ from .._backoff import backoff
 from .._events import BootProgress, Event
 from .._values import MachineInfo
 from ..boot._bootstrap import Bootstrap, PhaseFailed
-from ..errors import BootError, RemoteError
+from ..errors import BigmachineError, BootError, RemoteError
 from ..rpc import Connection, ConnectionLost
 from ._link import Link
 from ._log import MachineLog
@@ -91,6 +91,8 @@ class Startup:
                 async with self._in_phase(f"service {name!r}"):
                     install = functools.partial(services.install, name)
                     self.teardowns += await self._until_answered(nursery, install)
+            if services.is_kept_by(self._addr):
+                nursery.start_soon(self._end_relay, services.is_over)
         self.drop_services()
         return maxprocs
 
@@ -98,7 +100,14 @@ class Startup:
         """Keep the services no longer, which may be large."""
         services, self._services = self._services, None
         if services is not None:
-            services.leave()
+            services.leave(self._addr)
+
+    async def _end_relay(self, is_over: trio.Event) -> None:
+        """Have the machine keep nothing for others, as soon as no other needs it."""
+        await is_over.wait()
+        if (connection := self._link.connection) is not None:
+            with contextlib.suppress(BigmachineError):
+                await connection.call("Supervisor.drop_services", (), {})
 
     async def _until_answered(
         self, nursery: trio.Nursery, ask: Callable[[Connection], Awaitable[T]]

@@ -13,6 +13,7 @@ waits for a ``def`` method takes a lane, if one is free: `client/_lanes`, `_lane
 from typing import TYPE_CHECKING, Any
 
 from ._frames import DEFAULT_LIMIT_BYTES as DEFAULT_LIMIT_BYTES
+from ._frames import Buffer as Buffer
 from ._frames import Payload as Payload
 from ._headers import dump_headers as dump_headers
 from ._headers import load_headers as load_headers

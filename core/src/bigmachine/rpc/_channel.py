@@ -31,6 +31,11 @@ class Channel(ABC):
     memory: MemorySocket | None = None
     """The way of large buffers, if the peer is a process of this host; closed with the channel."""
 
+    @property
+    def is_local(self) -> bool:
+        """Whether the peer is known to be of this host: it has the same address."""
+        return False
+
     @abstractmethod
     async def receive_into(self, buffer: memoryview) -> int:
         """Receive at least one byte; 0 at the end, whatever ended the connection.

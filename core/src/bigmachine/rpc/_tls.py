@@ -80,6 +80,10 @@ class TlsChannel(Channel):
         """The socket under the TLS."""
         return self._sock
 
+    @property
+    def is_local(self) -> bool:
+        return is_of_this_host(self._sock)
+
     def detach(self) -> tuple[Socket, ssl.SSLObject, ssl.MemoryBIO, ssl.MemoryBIO]:
         """Hand over the socket, the TLS state, and what that reads from and writes to.
 
@@ -216,6 +220,14 @@ class TlsChannel(Channel):
         await self.flush()
         if self._is_broken:
             raise ConnectionResetError("closed during the TLS handshake")
+
+
+def is_of_this_host(sock: socket.socket) -> bool:
+    """Whether a connected socket has the same address at both ends."""
+    try:
+        return bool(sock.getpeername()[0] == sock.getsockname()[0])
+    except OSError:
+        return False
 
 
 _NOT_SENT_BYTES = 256 << 10

@@ -18,6 +18,7 @@ from ._exit import EXIT_HANDLERS_SECONDS, ProcessExit
 from ._installer import Installer
 from ._loop_watch import LoopWatch
 from ._notices import Notices
+from ._service_methods import peer_dialler
 from ._supervisor import Supervisor
 from ._tracing import machine_tracer
 from ._variables import MachineVariables
@@ -85,6 +86,7 @@ async def serve(
 
         supervisor = Supervisor(
             installer,
+            dial_peer=peer_dialler(config),
             name=config.identity.name,
             maxprocs=maxprocs,
             timeout=config.keepalive.timeout,

@@ -19,10 +19,12 @@ from ..boot.vm.common import CHUNK_BYTES
 from ..boot.vm.log import read_log
 from ..errors import NotSupportedError
 from ..logs._settings import LogSettings, set_levels
-from ..rpc import PickledService, method_of, until_silent
+from ..rpc import method_of, until_silent
 from . import _resources
 from ._installer import Installer
 from ._notices import Notices
+from ._service_methods import ServiceMethods
+from ._service_store import Dial
 
 if TYPE_CHECKING:
     from ..debugger._breakpoints import Breakpoints
@@ -37,16 +39,16 @@ UNHEALTHY_MEMORY = 0.95
 """A machine that uses this much of its host's memory is about to be killed for it."""
 
 
-class Supervisor:
+class Supervisor(ServiceMethods):
     """Serves ``Supervisor.*`` on a machine, and ends the machine if no keepalive comes.
 
-    ``installer`` installs the user's services. ``finish`` does what a machine does last, and
-    ``flush`` sends the pending replies, in at most so many seconds; ``heard`` is called at each
-    keepalive; ``exit`` ends the machine. ``driver_heard`` tells when the driver sent something
-    last, on trio's clock; ``activity`` is `Server.activity`; ``measure`` returns the machine's
-    metrics, and ``profile_processes`` is `Services.profile_processes`. ``notices`` are those of
-    its provider, if the system has them, ``spans`` those of its traces, if it is traced, and
-    ``breakpoints`` those of its process, if that is its own. ``log`` is the folder of the boot
+    ``installer`` and ``dial_peer`` are those of `ServiceMethods`. ``finish`` does what a machine
+    does last, and ``flush`` sends the pending replies, in at most so many seconds; ``heard`` is
+    called at each keepalive; ``exit`` ends the machine. ``driver_heard`` tells when the driver sent
+    something last, on trio's clock; ``activity`` is `Server.activity`; ``measure`` returns the
+    machine's metrics, and ``profile_processes`` is `Services.profile_processes`. ``notices`` are
+    those of its provider, if the system has them, ``spans`` those of its traces, if it is traced,
+    and ``breakpoints`` those of its process, if that is its own. ``log`` is the folder of the boot
     program's log, if there is one, and ``login_user`` is `System.login_user`.
     """
 
@@ -54,6 +56,7 @@ class Supervisor:
         self,
         installer: Installer,
         *,
+        dial_peer: Dial,
         name: str,
         maxprocs: int,
         timeout: float,
@@ -71,7 +74,7 @@ class Supervisor:
         log: str = "",
         login_user: str = "",
     ) -> None:
-        self._installer = installer
+        super().__init__(installer, dial_peer=dial_peer)
         self._name = name
         self._maxprocs = maxprocs
         self._finish = finish
@@ -117,10 +120,6 @@ class Supervisor:
             version=__version__,
             login_user=self._login_user,
         )
-
-    async def register(self, name: str, pickled: PickledService) -> bool:
-        """Install a service; see `Installer.install`."""
-        return await self._installer.install(name, pickled)
 
     async def keepalive(self, timeout: float) -> KeepaliveReply:
         """Stay alive for ``timeout`` seconds more."""

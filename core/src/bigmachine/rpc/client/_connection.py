@@ -43,6 +43,11 @@ class Connection(ABC):
         return False
 
     @property
+    def is_local(self) -> bool:
+        """Whether the machine is known to be of this host: its bytes go over no network."""
+        return False
+
+    @property
     def received_at(self) -> float:
         """When the machine sent something last, on trio's clock; ``-inf`` if that is unknown."""
         return -math.inf

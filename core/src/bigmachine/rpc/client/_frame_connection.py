@@ -103,6 +103,10 @@ class FrameConnection(Connection):
         return memory is not None and memory.has_room
 
     @property
+    def is_local(self) -> bool:
+        return self._channel.is_local
+
+    @property
     def received_at(self) -> float:
         return self._decoder.received_at
 

@@ -12,7 +12,7 @@ import threading
 from ...process import close_in_children
 from .._memory_socket import MemorySocket, has_our_user
 from .._memory_switch import is_on
-from .._tls import TlsChannel
+from .._tls import TlsChannel, is_of_this_host
 
 MAX_NAMELESS = 64
 """The most callers that have connected and not said for which connection; the oldest is closed."""
@@ -36,7 +36,7 @@ class MemoryListener:
 
     def offer(self, channel: TlsChannel) -> str:
         """Return what to tell the peer of a connection; nothing if it is not of this host."""
-        if not is_on() or not _is_local(channel.socket) or not self._listen():
+        if not is_on() or not is_of_this_host(channel.socket) or not self._listen():
             return ""
         token = secrets.token_hex(16)
         key = _hash(token.encode())
@@ -120,10 +120,3 @@ _MAX_TOKEN_BYTES = 64
 
 def _hash(token: bytes) -> bytes:
     return hashlib.blake2b(token).digest()
-
-
-def _is_local(sock: socket.socket) -> bool:
-    try:
-        return bool(sock.getpeername()[0] == sock.getsockname()[0])
-    except OSError:
-        return False

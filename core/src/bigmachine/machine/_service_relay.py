@@ -1,0 +1,90 @@
+"""A large service on its way to the machines of one start: the driver sends it about once."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+from collections.abc import AsyncIterator, Callable
+
+from .._values import Instance
+from ..boot._relays import Relay, Relays
+from ..rpc import Connection, Payload, loaded, pickle_call
+
+logger = logging.getLogger("bigmachine.machine")
+
+PIECE_BYTES = 1 << 20
+
+
+class ServiceRelay:
+    """Brings one service to machines, in pieces that each passes on to the next, as `Relays` say.
+
+    ``payload`` returns the arguments of the call that installs it: its pickle and its buffers, one
+    after the other. ``key`` is its name among machines.
+    """
+
+    def __init__(self, key: str, payload: Callable[[], Payload]) -> None:
+        self._key = key
+        self._payload = payload
+        self._relays = Relays()
+        self._relay_of: dict[str, Relay] = {}  # the machine with this address
+        self._complete: set[str] = set()
+
+    def __contains__(self, addr: str) -> bool:
+        """Whether the machine with this address has it, or a part of it."""
+        return addr in self._relay_of
+
+    async def install(self, connection: Connection) -> bool:
+        """Install it on a machine; return if it has a ``teardown`` there.
+
+        If the connection is lost, call this again.
+        """
+        await self._deliver(connection)
+        self._complete.add(connection.addr)
+        return bool(await connection.call("Supervisor.register_received", (self._key,), {}))
+
+    def leave(self, addr: str) -> None:
+        """Have no others fetch from a machine that will never have all of it."""
+        if addr in self._relay_of and addr not in self._complete:
+            self._relays.leave(self._relay_of[addr])
+
+    async def _deliver(self, connection: Connection) -> None:
+        """Return when a machine has all of it."""
+        relay = self._relay_of.get(connection.addr)
+        if relay is None:
+            machine = Instance(name=connection.machine, address=connection.addr)
+            relay = self._relay_of[connection.addr] = self._relays.join(machine)
+        size = self._payload().size
+        while (offset := await self._filled(connection)) < size:
+            await self._relays.wait_for_source(relay)
+            with self._relays.source_for(relay) as source:
+                if source is None:
+                    await self._send(connection, offset)
+                else:
+                    await self._fetch(connection, source)
+
+    async def _filled(self, connection: Connection) -> int:
+        payload = self._payload()
+        sizes = [payload.pickle_bytes, *(buffer.nbytes for buffer in payload.buffers)]
+        del payload
+        filled: int = await connection.call("Supervisor.expect_service", (self._key, sizes), {})
+        return filled
+
+    async def _send(self, connection: Connection, offset: int) -> None:
+        pieces = _pieces(self._payload(), offset)
+        call = pickle_call("Supervisor.receive_service", (self._key, pieces), {})
+        loaded((await connection.outcome(call)).unwrap())
+
+    async def _fetch(self, connection: Connection, source: Relay) -> None:
+        args = self._key, source.address
+        if why := await connection.call("Supervisor.fetch_service", args, {}):
+            logger.debug("%s can't fetch from %s: %s", connection.machine, source.name, why)
+            self._relays.mark_failed(source)
+
+
+async def _pieces(payload: Payload, offset: int) -> AsyncIterator[pickle.PickleBuffer]:
+    """Yield all from ``offset`` on, without a copy."""
+    for part in (*payload.chunks, *payload.buffers):
+        view = memoryview(part)
+        for at in range(min(offset, len(view)), len(view), PIECE_BYTES):
+            yield pickle.PickleBuffer(view[at : at + PIECE_BYTES])
+        offset = max(0, offset - len(view))
