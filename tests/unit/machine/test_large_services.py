@@ -72,7 +72,7 @@ def test_each_machine_has_its_own_arrays_as_writable_as_they_were() -> None:
     run(test)
 
 
-@pytest.mark.parametrize("switch", ["0", "1"])
+@pytest.mark.parametrize("switch", ["0", pytest.param("1", marks=pytest.mark.long)])
 def test_start_without_wait_has_taken_the_arrays_when_it_returns(
     switch: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -88,7 +88,7 @@ def test_start_without_wait_has_taken_the_arrays_when_it_returns(
     run(test)
 
 
-@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("fails", [True, pytest.param(False, marks=pytest.mark.long)])
 def test_driver_keeps_no_array_once_all_machines_have_it_or_have_failed(
     fails: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -128,6 +128,7 @@ def test_services_of_a_start_are_forgotten_when_its_last_machine_has_left() -> N
     assert kept() is None
 
 
+@pytest.mark.long
 def test_arrays_are_kept_for_a_machine_whose_connection_is_lost() -> None:
     async def test(session: bm.AsyncSession) -> None:
         assert isinstance(session.system, InProcessSystem)

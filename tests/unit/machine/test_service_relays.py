@@ -19,7 +19,7 @@ from bigmachine.testing import InProcessOptions, InProcessSystem
 from tests.support.clocks import jumping_clock
 from tests.support.waiting import eventually
 
-COUNT = 1 << 18
+COUNT = 1 << 17
 SIZE = 3 * 8 * COUNT + 5 * 8000  # of the arrays below, in bytes
 
 
@@ -107,18 +107,19 @@ def files() -> int:
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux lists a process's memfds")
 def test_driver_sends_a_large_service_once_and_machines_keep_no_second_copy() -> None:
     async def test(session: bm.AsyncSession) -> None:
-        machines = await session.start(6, services={"Model": Model()})
+        machines = await session.start(4, services={"Model": Model()})
         assert SIZE < sum(map(sent, machines)) < 1.2 * SIZE
         await check(machines)
         # What is mapped has one.
-        await eventually(lambda: files() == 6)
+        await eventually(lambda: files() == 4)
 
     run(test)
     gc.collect()
     assert files() == 0
 
 
-@pytest.mark.parametrize("count", [2, pytest.param(5, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("count", [2, 5])
 def test_small_services_and_few_machines_are_served_by_the_driver(
     count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -133,6 +134,7 @@ def test_small_services_and_few_machines_are_served_by_the_driver(
     run(test)
 
 
+@pytest.mark.long
 def test_failure_of_a_service_that_was_passed_on_names_its_phase() -> None:
     async def test(session: bm.AsyncSession) -> None:
         with pytest.raises(bm.StartError, match="phase service 'Model': ValueError: on purpose"):

@@ -50,11 +50,12 @@ def new_store(**peers: Peer) -> ServiceStore:
 
 
 async def receive(store: ServiceStore, pieces: Iterable[bytes]) -> None:
+    """Have a store take the next pieces."""
     send, received = trio.open_memory_channel[bytes](math.inf)
     for piece in pieces:
         send.send_nowait(piece)
     send.close()
-    await store.receive("key", received)
+    await store.receive("key", store.expect("key", SIZES), received)
 
 
 def run(main: Any) -> None:
@@ -147,17 +148,20 @@ def test_transfer_that_was_given_up_adds_nothing_to_the_next_one() -> None:
 
         async def receive_first() -> None:
             try:
-                await store.receive("key", pieces)
+                await store.receive("key", 0, pieces)
             except UsageError as exc:
                 refusals.append(str(exc))
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(receive_first)
             await trio.testing.wait_all_tasks_blocked()
-            await receive(store, PIECES)
+            assert store.expect("key", SIZES) == 0
             await send.send(b"late")
+        await receive(store, PIECES)
         assert refusals == ["another transfer of this service has begun"]
         assert [bytes(each) for each in store.load("key")] == BUFFERS
+        with pytest.raises(UsageError, match="this transfer is too late"):
+            await store.receive("key", 0, pieces)
         with pytest.raises(UsageError, match="more came of a service than was announced"):
             await receive(store, [b"more"])
 

@@ -71,7 +71,7 @@ class ServiceRelay:
 
     async def _send(self, connection: Connection, offset: int) -> None:
         pieces = _pieces(self._payload(), offset)
-        call = pickle_call("Supervisor.receive_service", (self._key, pieces), {})
+        call = pickle_call("Supervisor.receive_service", (self._key, offset, pieces), {})
         loaded((await connection.outcome(call)).unwrap())
 
     async def _fetch(self, connection: Connection, source: Relay) -> None:

@@ -36,9 +36,9 @@ class ServiceMethods:
         """Prepare for a service in pieces; see `ServiceStore.expect`."""
         return self._store.expect(key, sizes)
 
-    async def receive_service(self, key: str, pieces: AsyncIterator[Buffer]) -> None:
-        """Take pieces from the driver."""
-        await self._store.receive(key, pieces)
+    async def receive_service(self, key: str, offset: int, pieces: AsyncIterator[Buffer]) -> None:
+        """Take the pieces from ``offset`` on from the driver."""
+        await self._store.receive(key, offset, pieces)
 
     async def fetch_service(self, key: str, addr: str) -> str:
         """Take the pieces that are missing from another machine; return why that failed, or ""."""

@@ -42,14 +42,23 @@ class ServiceStore:
         self._incoming: dict[str, _IncomingService] = {}
 
     def expect(self, key: str, sizes: Sequence[int]) -> int:
-        """Prepare for a service whose parts have these ``sizes``; return how much is here."""
+        """Prepare for a service whose parts have these ``sizes``; return how much is here.
+
+        That stays as it is until the next transfer begins: one that still goes on, because the
+        driver has lost its connection, is over now.
+        """
         if key not in self._incoming:
             self._incoming[key] = _IncomingService(sizes)
-        return self._incoming[key].filled
+        incoming = self._incoming[key]
+        incoming.begin()
+        return incoming.filled
 
-    async def receive(self, key: str, pieces: AsyncIterator[Buffer]) -> None:
-        """Take the next pieces from the driver."""
-        append = self._find(key).begin()
+    async def receive(self, key: str, offset: int, pieces: AsyncIterator[Buffer]) -> None:
+        """Take the pieces from ``offset`` on, which is where they end so far, from the driver."""
+        incoming = self._find(key)
+        if offset != incoming.filled:
+            raise UsageError("this transfer is too late: another one has begun")
+        append = incoming.begin()
         async for piece in pieces:
             append(piece)
 
