@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 
 from .._values import Instance
 from ..boot._relays import Relay, Relays
-from ..rpc import Connection, Payload, loaded, pickle_call
+from ..rpc import Connection, Payload, PickledCall, loaded, pickle_call
 
 logger = logging.getLogger("bigmachine.machine")
 
@@ -63,16 +63,22 @@ class ServiceRelay:
                     await self._fetch(connection, source)
 
     async def _filled(self, connection: Connection) -> int:
-        payload = self._payload()
-        sizes = [payload.pickle_bytes, *(buffer.nbytes for buffer in payload.buffers)]
-        del payload
-        filled: int = await connection.call("Supervisor.expect_service", (self._key, sizes), {})
+        args = self._key, self._sizes()
+        filled: int = await connection.call("Supervisor.expect_service", args, {})
         return filled
 
+    def _sizes(self) -> list[int]:
+        payload = self._payload()
+        return [payload.pickle_bytes, *(buffer.nbytes for buffer in payload.buffers)]
+
     async def _send(self, connection: Connection, offset: int) -> None:
+        # No variable holds the call: the frames of what is raised here live long.
+        loaded((await connection.outcome(self._rest(offset))).unwrap())
+
+    def _rest(self, offset: int) -> PickledCall:
+        """Return the call that gives a machine all from ``offset`` on."""
         pieces = _pieces(self._payload(), offset)
-        call = pickle_call("Supervisor.receive_service", (self._key, offset, pieces), {})
-        loaded((await connection.outcome(call)).unwrap())
+        return pickle_call("Supervisor.receive_service", (self._key, offset, pieces), {})
 
     async def _fetch(self, connection: Connection, source: Relay) -> None:
         args = self._key, source.address
