@@ -181,7 +181,7 @@ def _new_file() -> IO[bytes]:
     """Return a file in memory, if there is such; closed, it is gone."""
     for flags in (_MFD_NOEXEC_SEAL, 0):  # some hosts allow only the one, older ones the other
         with contextlib.suppress(AttributeError, OSError):
-            number = os.memfd_create("bigmachine service", os.MFD_CLOEXEC | flags)
+            number = os.memfd_create("bigmachine-service", os.MFD_CLOEXEC | flags)
             return open(number, "wb+", buffering=0)
     return tempfile.TemporaryFile(buffering=0)
 
