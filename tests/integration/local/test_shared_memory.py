@@ -30,10 +30,8 @@ class Keeper:
     def __init__(self) -> None:
         self.kept: Any = None
 
-    def keep(self, array: Any) -> bool:
-        """Keep an array; say whether it can be written."""
+    def keep(self, array: Any) -> None:
         self.kept = array
-        return bool(array.flags.writeable)
 
     def give(self) -> Any:
         return np.full(1 << 20, 7.0)
@@ -94,11 +92,10 @@ def machine(session: bm.Session) -> Iterator[bm.Machine]:
 
 def test_large_array_is_shared_and_freed_when_both_have_let_go(machine: bm.Machine) -> None:
     pid = machine.call("Keeper.pid")
-    assert not machine.call("Keeper.keep", np.ones(1 << 20))
+    machine.call("Keeper.keep", np.ones(1 << 20))
     until(lambda: not shared(os.getpid()))
     assert len(shared(pid)) == 1
     result = machine.call("Keeper.give")
-    assert not result.flags.writeable
     mine = shared(os.getpid())
     assert len(mine) == 1
     until(lambda: len(shared(pid)) == 1)
@@ -187,6 +184,7 @@ def test_switch_keeps_large_arrays_on_the_wire(
     monkeypatch.setenv(VARIABLE, "0")
     [machine] = session.start(1, services=SERVICES)
     monkeypatch.setenv(VARIABLE, "1")  # the machine has its own
-    assert machine.call("Keeper.keep", np.ones(1 << 20))
-    assert machine.call("Keeper.give").flags.writeable
+    machine.call("Keeper.keep", np.ones(1 << 20))
+    assert machine.call("Keeper.give")[-1] == 7.0
+    assert not shared(machine.call("Keeper.pid")) | shared(os.getpid())
     machine.shutdown()

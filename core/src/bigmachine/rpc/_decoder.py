@@ -5,14 +5,13 @@ Every length is checked before anything is allocated for it.
 
 from __future__ import annotations
 
-import contextlib
 import math
-import mmap
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from time import perf_counter
 
 from ..errors import ProtocolError
+from ._allocation import allocate
 from ._frames import (
     CHUNK_BYTES,
     DEFAULT_LIMIT_BYTES,
@@ -43,8 +42,6 @@ MAX_PAYLOAD_BYTES = 2 * INLINE_BYTES
 _IDLE_SCRATCH_BYTES = 2 << 10
 _BUSY_SCRATCH_BYTES = 16 << 10
 _MAX_SCRATCH_BYTES = 2 * MAX_PAYLOAD_BYTES
-# Above this, anonymous memory from the kernel beats a zeroed bytearray.
-_MMAP_BYTES = 1 << 20
 
 
 class FrameDecoder:
@@ -312,7 +309,7 @@ class _IncomingBody:
         if not buffers or self.filled == buffers[-1].nbytes:
             size = self._sizes[len(buffers)]
             try:
-                buffers.append(_allocate(size))
+                buffers.append(allocate(size))
             except (MemoryError, OSError, OverflowError) as exc:
                 raise ProtocolError(f"there is no memory for a buffer of {size} bytes") from exc
             self.filled = 0
@@ -371,16 +368,3 @@ def _name(encoded: bytes) -> str:
         return encoded.decode()
     except UnicodeDecodeError as exc:
         raise ProtocolError("a method's name is not UTF-8") from exc
-
-
-def _allocate(size: int) -> memoryview:
-    if size < _MMAP_BYTES:
-        return memoryview(bytearray(size))
-    if not hasattr(mmap, "MAP_ANONYMOUS"):  # Windows
-        return memoryview(mmap.mmap(-1, size))
-    # Private, not the default, so that huge pages serve: 64 MiB are then filled in 7 ms, not 50.
-    memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    if hasattr(mmap, "MADV_HUGEPAGE"):
-        with contextlib.suppress(OSError):  # a kernel without huge pages
-            memory.madvise(mmap.MADV_HUGEPAGE)
-    return memoryview(memory)

@@ -9,17 +9,26 @@ from __future__ import annotations
 import _thread
 import contextlib
 import ctypes
+import errno
 import fcntl
 import functools
 import mmap
 import os
 import stat
 import weakref
+from collections import deque
 from collections.abc import Sequence
-from typing import Any
+from itertools import repeat
 
 from ..process import close_in_children
+from ._allocation import allocate
 from ._frames import Buffer
+
+MAX_MAPPINGS = 8192
+"""How many received buffers a process maps at once; further ones are copied.
+
+Each takes up to eight of the mappings that the kernel grants a process, 65,530 by default.
+"""
 
 
 class MemoryFile:
@@ -29,7 +38,9 @@ class MemoryFile:
     """
 
     def __init__(self) -> None:
-        self._number = os.memfd_create("bigmachine", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        self._numbers: list[int] = []
+        # From the kernel to the list in C, so that no signal handler's exception can lose it.
+        self._numbers.extend(map(os.memfd_create, ("bigmachine",), (_flags(),)))
         self.size = 0
         self.is_kept = False
         """Whether its descriptor stays open once it is sent: it goes to several processes."""
@@ -37,29 +48,27 @@ class MemoryFile:
 
     def fileno(self) -> int:
         """Return its descriptor; -1 once it is closed."""
-        return self._number
+        return next(iter(self._numbers), -1)
 
     def write(self, buffer: Buffer) -> None:
         """Append ``buffer``; other threads run meanwhile."""
         rest = memoryview(buffer).cast("B")
         while rest:
-            count = os.write(self._number, rest)
+            count = os.write(self.fileno(), rest)
             self.size += count
             rest = rest[count:]
 
     def seal(self) -> None:
         """See to it that nobody can change it any more."""
-        fcntl.fcntl(self._number, fcntl.F_ADD_SEALS, _NEEDED_SEALS | fcntl.F_SEAL_SEAL)
+        fcntl.fcntl(self.fileno(), fcntl.F_ADD_SEALS, _NEEDED_SEALS | fcntl.F_SEAL_SEAL)
 
     def close(self) -> None:
         """Close its descriptor; the memory stays while it is mapped, or others have one."""
-        number, self._number = self._number, -1
-        if number >= 0:
-            os.close(number)
+        with contextlib.suppress(IndexError):
+            deque(map(os.close, iter(self._numbers.pop, None)), maxlen=0)  # in C, too
 
     def __del__(self) -> None:
-        with contextlib.suppress(AttributeError):  # it could not be made
-            self.close()
+        self.close()
 
 
 def sealed(files: Sequence[MemoryFile]) -> memoryview:
@@ -69,26 +78,36 @@ def sealed(files: Sequence[MemoryFile]) -> memoryview:
     """
     for file in files:
         file.seal()
-    view, owner = _map([(file.fileno(), file.size) for file in files])
-    owner.files = tuple(files)
-    return view
+    mapping = _map([(file.fileno(), file.size) for file in files])
+    mapping.files = tuple(files)
+    return memoryview(mapping).toreadonly()
 
 
 def files_of(buffer: memoryview) -> Sequence[MemoryFile]:
     """Return the files that `sealed` was given for this; none for other buffers."""
-    return getattr(buffer.obj, "files", ())
+    return buffer.obj.files if isinstance(buffer.obj, _Mapping) else ()
 
 
 def map_received(numbers: Sequence[int], size: int) -> memoryview:
-    """Map what a peer has sent, read-only, until the last view of it goes.
+    """Map what a peer has sent until the last view of it goes; copy it if it can't be mapped.
 
-    The descriptors stay the caller's to close. `ValueError` if this is not sealed memory of so many
-    bytes: it could change or vanish while it is read.
+    Who writes there gets pages of its own. The descriptors stay the caller's to close.
+    `ValueError` if this is not sealed memory of so many bytes: it could change or vanish while it
+    is read. `OSError` or `MemoryError` if there is no memory.
     """
     files = [(number, _checked_size(number)) for number in numbers]
-    if sum(each for _, each in files) != size:
-        raise ValueError(f"memory of {[each for _, each in files]} bytes for a buffer of {size}")
-    return _map(files)[0]
+    sizes = [each for _, each in files]
+    if sum(sizes) != size or any(each % mmap.PAGESIZE for each in sizes[:-1]):
+        raise ValueError(f"memory of {sizes} bytes for a buffer of {size}")
+    if len(_received) < MAX_MAPPINGS:
+        with contextlib.suppress(OSError):
+            mapping = _map(files)
+            _received.add(mapping)
+            return memoryview(mapping)
+    return _copy(files, size)
+
+
+_received: weakref.WeakSet[_Mapping] = weakref.WeakSet()
 
 
 def _checked_size(number: int) -> int:
@@ -109,8 +128,32 @@ _NEEDED_SEALS = (
 )
 
 
-# Not the module mmap: before Python 3.13 each of its objects keeps a descriptor, and a process
-# may have few.
+@functools.cache
+def _flags() -> int:
+    """Return the flags of memfds; nobody executes them, and some hosts allow no others."""
+    flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
+    try:
+        os.close(os.memfd_create("bigmachine", flags | _MFD_NOEXEC_SEAL))
+    except OSError as exc:
+        if exc.errno != errno.EINVAL:
+            raise
+        return flags  # Linux before 6.3
+    return flags | _MFD_NOEXEC_SEAL
+
+
+_MFD_NOEXEC_SEAL = 8
+
+
+class _Mapping(mmap.mmap):
+    """Memory that is unmapped when nothing refers to it any more, even in a cycle, and not before.
+
+    The kernel maps others into its place: with a descriptor of its own, which the module mmap
+    keeps before Python 3.13, a process would soon have too many.
+    """
+
+    files: Sequence[MemoryFile] = ()
+
+
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mmap.restype = ctypes.c_void_p
 _libc.mmap.argtypes = (
@@ -118,43 +161,61 @@ _libc.mmap.argtypes = (
 )
 _libc.munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
 _FAILED = ctypes.c_void_p(-1).value
-_PROT_NONE, _MAP_FIXED = 0, 0x10  # on every Linux
+_MAP_FIXED = 0x10  # on every Linux
 
 
-def _map(files: Sequence[tuple[int, int]]) -> tuple[memoryview, Any]:
-    """Map files of these sizes, one after the other; return a view, and the object under it."""
+def _map(files: Sequence[tuple[int, int]]) -> _Mapping:
+    """Map files of these sizes, one after the other: all but the last have whole pages."""
     size = sum(each for _, each in files)
-    address = _mmap(None, size, _PROT_NONE, mmap.MAP_ANONYMOUS, -1)
-    # A type for each power of two, not for each size, since types live long.
-    owner = _owner_type((size - 1).bit_length()).from_address(address)
-    # Not at the end of the process, when others may still look at it.
-    weakref.finalize(owner, _unmap, address, size).atexit = False
-    for number, each in files:  # the kernel refuses one after a part of a page
-        _mmap(address, each, mmap.PROT_READ, _MAP_FIXED, number)
+    mapping = _Mapping(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    address = ctypes.addressof(ctypes.c_char.from_buffer(mapping))
+    access = mmap.PROT_READ | mmap.PROT_WRITE
+    for number, each in files:
+        # Private: a page is copied when it is written, and the file never changes.
+        flags = mmap.MAP_PRIVATE | _MAP_FIXED
+        if _libc.mmap(address, each, access, flags, number, 0) == _FAILED:
+            raise OSError(ctypes.get_errno(), "memory can't be mapped")
         address += each
-    return memoryview(owner).cast("B")[:size].toreadonly(), owner
-
-
-def _mmap(address: int | None, size: int, access: int, flags: int, number: int) -> int:
-    # Private: Linux before 6.7 maps no sealed memory otherwise. Nobody writes, so it is shared.
-    found: int = _libc.mmap(address, size, access, mmap.MAP_PRIVATE | flags, number, 0)
-    if found == _FAILED:
-        raise OSError(ctypes.get_errno(), "memory can't be mapped")
-    return found
-
-
-def _unmap(address: int, size: int) -> None:
-    """Unmap, and with that, perhaps, free memory: that takes 1 ms for 8 MiB, so do not wait."""
     if size >= _LONG_BYTES:
-        with contextlib.suppress(RuntimeError):  # no more threads
-            _thread.start_new_thread(_libc.munmap, (address, size))
-            return
-    _libc.munmap(address, size)
+        _free_in_background(mapping, [number for number, _ in files])
+    return mapping
+
+
+def _copy(files: Sequence[tuple[int, int]], size: int) -> memoryview:
+    copy = allocate(size)
+    rest = copy
+    for number, each in files:
+        at = 0
+        while at < each:
+            count = os.preadv(number, [rest[: each - at]], at)
+            at, rest = at + count, rest[count:]
+    return copy
+
+
+def _free_in_background(mapping: _Mapping, numbers: Sequence[int]) -> None:
+    """Have no thread wait until the memory is free: that takes 1 ms for 8 MiB.
+
+    One page of each file stays mapped until a thread, which starts after ``mapping`` has gone,
+    frees it, and with it the file.
+    """
+    pages: list[int] = []
+    # Not at the end of the process, which frees all.
+    weakref.finalize(mapping, _unmap_in_thread, pages).atexit = False
+    arguments = (None, mmap.PAGESIZE, mmap.PROT_READ, mmap.MAP_PRIVATE)
+    pages.extend(map(_libc.mmap, *map(repeat, arguments), numbers, repeat(0)))  # in C; see above
+
+
+def _unmap_in_thread(pages: Sequence[int]) -> None:
+    try:
+        _thread.start_new_thread(_unmap, (pages,))
+    except RuntimeError:  # no more threads
+        _unmap(pages)
+
+
+def _unmap(pages: Sequence[int]) -> None:
+    for page in pages:
+        if page != _FAILED:
+            _libc.munmap(page, mmap.PAGESIZE)
 
 
 _LONG_BYTES = 8 << 20
-
-
-@functools.cache
-def _owner_type(bits: int) -> Any:
-    return ctypes.c_ubyte * (1 << bits)

@@ -14,7 +14,10 @@ import socket
 import struct
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from array import array
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeAlias
 
 from ..errors import ProtocolError
 from ._frames import SHARED_BYTES, Payload, Shared, parts_of
@@ -74,25 +77,27 @@ class MemorySocket:
         return Shared(first, places) if places else None
 
     def take(self, number: int, size: int) -> memoryview:
-        """Return the buffer with this ``number``, read-only; `ProtocolError` if it is not there."""
+        """Return the buffer with this ``number``; `ProtocolError` if it is not there."""
         from ._memory import map_received
 
         if number != self._taken or not size or (sock := self._connected()) is None:
             raise ProtocolError(f"buffer {number} was announced in memory, and is not there")
         self._taken += 1
         self.received_bytes += size
-        with _spare.given_up(), contextlib.ExitStack() as received:
+        packets: list[_Packet] = []
+        with _spare.given_up():
             try:
-                data, numbers, *_ = socket.recv_fds(
-                    sock, _NUMBER.size + 1, MAX_FILES, socket.MSG_CMSG_CLOEXEC
-                )
-                for each in numbers:
-                    received.callback(os.close, each)
+                # From the kernel to the list in C, so that no signal handler's exception can lose
+                # the descriptors.
+                packets.extend(map(sock.recvmsg, *([each] for each in _RECEIVED)))
+                data, numbers = packets[0][0], _descriptors(packets)
                 if not numbers or data != _NUMBER.pack(number):
                     raise ValueError(f"{len(numbers)} descriptors came with {data.hex()}")
                 return map_received(numbers, size)
-            except (OSError, ValueError) as exc:
+            except (OSError, MemoryError, OverflowError, ValueError) as exc:
                 raise ProtocolError(f"buffer {number} can't be taken from memory: {exc}") from exc
+            finally:
+                deque(map(os.close, _descriptors(packets)), maxlen=0)
 
     def close(self) -> None:
         """Close it: what was not taken is gone."""
@@ -145,10 +150,27 @@ def has_our_user(sock: socket.socket) -> bool:
     _pid, user, _group = struct.unpack(
         "3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
     )
-    return bool(user == os.getuid())
+    return bool(user == os.geteuid())
 
 
 _NUMBER = struct.Struct("<Q")
+
+_Packet: TypeAlias = tuple[bytes, Sequence[tuple[int, int, bytes]], int, object]
+_RECEIVED = (
+    _NUMBER.size + 1,
+    socket.CMSG_LEN(MAX_FILES * array("i").itemsize) if hasattr(socket, "CMSG_LEN") else 0,
+    getattr(socket, "MSG_CMSG_CLOEXEC", 0),
+)
+"""How much of a packet is received: more than one may have."""
+
+
+def _descriptors(packets: Sequence[_Packet]) -> Sequence[int]:
+    numbers = array("i")
+    for _, ancillary, *_ in packets:
+        for level, kind, data in ancillary:
+            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                numbers.frombytes(data[: len(data) // numbers.itemsize * numbers.itemsize])
+    return numbers
 
 
 def _queue_bytes(sock: socket.socket) -> int:
