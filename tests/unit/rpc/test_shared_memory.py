@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import itertools
 import os
 import pickle
 import re
@@ -12,6 +13,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -25,6 +27,7 @@ from bigmachine.rpc import _memory_socket as memory_socket_module
 from bigmachine.rpc._frames import SHARED_BYTES, Kind, Payload, Shared, message_frame
 from bigmachine.rpc._memory_switch import VARIABLE, environ, is_on
 from bigmachine.rpc.client._pickled_call import pickle_call
+from tests.support.interruption import Interruption
 from tests.support.waiting import eventually, until
 from tests.unit.rpc.test_lanes import Client, client
 from tests.unit.rpc.wires import Wire, memory_switch, run, tls
@@ -32,6 +35,7 @@ from tests.unit.rpc.wires import Wire, memory_switch, run, tls
 if sys.platform != "linux":
     pytest.skip("only Linux has memfds", allow_module_level=True)
 
+from bigmachine.rpc import _memory as memory_module
 from bigmachine.rpc._decoder import FrameDecoder
 from bigmachine.rpc._memory import MemoryFile, files_of
 from bigmachine.rpc._memory_socket import MAX_FILES, MemorySocket
@@ -543,6 +547,49 @@ def test_honest_buffer_is_taken_and_its_number_counts() -> None:
         del frame
 
 
+def test_buffers_beyond_so_many_mappings_are_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory_module, "MAX_MAPPINGS", 2)
+    with pair() as (sock, memory):
+        receiver = MemorySocket(lambda: sock)
+        received = []
+        for n, size in enumerate((MIB, 2 * MIB, MIB + 5, 20 * MIB + 5)):
+            content = np.arange(size, dtype=np.uint8)
+            memory.send(write_shared(Payload((b"",), [memoryview(content)], 0, size)))
+            received.append(receiver.take(n, size))
+            assert np.array_equal(received[n], content)
+            assert not received[n].readonly
+        assert len(left()) == 2
+        received = received[3:]
+        assert left() == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_process_of_another_user_is_no_peer() -> None:
+    with offering() as (_, channel, offer):
+        assert channel.memory is not None
+        sent, reported = os.pipe()
+        if (child := os.fork()) == 0:
+            with contextlib.suppress(BaseException):
+                os.setuid(65534)
+                sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+                sock.connect("\0" + offer.split()[0])
+                sock.send(offer.split()[1].encode())  # even if it knows the secret
+                os.write(reported, str(connect_memory(offer)).encode())
+                with contextlib.suppress(ConnectionError):
+                    sock.recv(1)  # until it is closed
+                os._exit(0)
+            os._exit(1)
+        assert os.read(sent, 100) == b"None"
+        assert not channel.memory.has_room
+        assert os.waitpid(child, 0)[1] == 0
+        right = connect_memory(offer)
+        assert right is not None
+        assert channel.memory.has_room
+        right.close()
+        os.close(sent)
+        os.close(reported)
+
+
 def test_buffer_over_limit_or_without_memory_to_share_is_refused_untaken() -> None:
     with pair() as (sock, memory):
         send(sock, memfd(MIB))
@@ -612,6 +659,62 @@ def test_forked_child_has_no_descriptor_of_memory() -> None:
             os._exit(0 if set(names) == {"/dev/null"} else 1)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         assert memory.send(content) is not None
+
+
+class Interrupting(Interruption):
+    """It spares destructors: Python ignores what these raise, so they can't be resumed."""
+
+    def __call__(self, frame: FrameType, event: str, arg: object) -> Interruption | None:
+        caller: FrameType | None = frame
+        while caller is not None and caller.f_code.co_name != "__del__":
+            caller = caller.f_back
+        return super().__call__(frame, event, arg) if caller is None else None
+
+
+def interruptions(action: Callable[[], object]) -> Iterator[None]:
+    """Interrupt ``action`` at one instruction after the other, until it ends before that."""
+    for instruction in itertools.count(1):
+        sys.settrace(Interrupting(instruction, last=never))
+        try:
+            action()
+        except KeyboardInterrupt:
+            pass
+        else:
+            break
+        finally:
+            sys.settrace(None)
+        yield
+
+
+def never() -> None:
+    """What no action calls."""
+
+
+@pytest.mark.long
+def test_ctrl_c_at_any_moment_of_sending_or_taking_a_buffer_leaves_no_descriptor(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "unraisablehook", lambda _: None)  # pytest's keeps the frames
+    content = Payload((b"pickle",), [memoryview(bytes(MIB))], 6, 6 + MIB)
+
+    def send() -> None:
+        with pair() as (_, memory):
+            assert memory.send(write_shared(content)) is not None
+
+    for _ in interruptions(send):
+        assert left() == []
+
+    def take() -> None:
+        with pair() as (sock, memory):
+            trace = sys.gettrace()
+            sys.settrace(None)
+            memory.send(write_shared(content))
+            receiver = MemorySocket(lambda: sock)
+            sys.settrace(trace)
+            receiver.take(0, MIB)
+
+    for _ in interruptions(take):
+        assert left() == []
 
 
 # -- the listener ----------------------------------------------------------------

@@ -16,12 +16,12 @@ import mmap
 import os
 import stat
 import weakref
-from collections import deque
 from collections.abc import Sequence
 from itertools import repeat
 
 from ..process import close_in_children
 from ._allocation import allocate
+from ._descriptors import Descriptors
 from ._frames import Buffer
 
 MAX_MAPPINGS = 8192
@@ -38,9 +38,8 @@ class MemoryFile:
     """
 
     def __init__(self) -> None:
-        self._numbers: list[int] = []
-        # From the kernel to the list in C, so that no signal handler's exception can lose it.
-        self._numbers.extend(map(os.memfd_create, ("bigmachine",), (_flags(),)))
+        self._descriptors = Descriptors()
+        self._descriptors.create(os.memfd_create, "bigmachine", _flags())
         self.size = 0
         self.is_kept = False
         """Whether its descriptor stays open once it is sent: it goes to several processes."""
@@ -48,7 +47,7 @@ class MemoryFile:
 
     def fileno(self) -> int:
         """Return its descriptor; -1 once it is closed."""
-        return next(iter(self._numbers), -1)
+        return next(iter(self._descriptors.numbers), -1)
 
     def write(self, buffer: Buffer) -> None:
         """Append ``buffer``; other threads run meanwhile."""
@@ -64,11 +63,7 @@ class MemoryFile:
 
     def close(self) -> None:
         """Close its descriptor; the memory stays while it is mapped, or others have one."""
-        with contextlib.suppress(IndexError):
-            deque(map(os.close, iter(self._numbers.pop, None)), maxlen=0)  # in C, too
-
-    def __del__(self) -> None:
-        self.close()
+        self._descriptors.close()
 
 
 def sealed(files: Sequence[MemoryFile]) -> memoryview:
@@ -133,7 +128,7 @@ def _flags() -> int:
     """Return the flags of memfds; nobody executes them, and some hosts allow no others."""
     flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
     try:
-        os.close(os.memfd_create("bigmachine", flags | _MFD_NOEXEC_SEAL))
+        Descriptors().create(os.memfd_create, "bigmachine", flags | _MFD_NOEXEC_SEAL)
     except OSError as exc:
         if exc.errno != errno.EINVAL:
             raise
@@ -202,7 +197,9 @@ def _free_in_background(mapping: _Mapping, numbers: Sequence[int]) -> None:
     # Not at the end of the process, which frees all.
     weakref.finalize(mapping, _unmap_in_thread, pages).atexit = False
     arguments = (None, mmap.PAGESIZE, mmap.PROT_READ, mmap.MAP_PRIVATE)
-    pages.extend(map(_libc.mmap, *map(repeat, arguments), numbers, repeat(0)))  # in C; see above
+    pages.extend(
+        map(_libc.mmap, *map(repeat, arguments), numbers, repeat(0))
+    )  # in C; see `Descriptors`
 
 
 def _unmap_in_thread(pages: Sequence[int]) -> None:

@@ -14,12 +14,10 @@ import socket
 import struct
 import sys
 import threading
-from array import array
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from typing import TypeAlias
+from collections.abc import Callable, Iterator
 
 from ..errors import ProtocolError
+from ._descriptors import Descriptors
 from ._frames import SHARED_BYTES, Payload, Shared, parts_of
 
 MAX_UNTAKEN_BYTES = 64 << 20
@@ -84,20 +82,18 @@ class MemorySocket:
             raise ProtocolError(f"buffer {number} was announced in memory, and is not there")
         self._taken += 1
         self.received_bytes += size
-        packets: list[_Packet] = []
+        received, data = Descriptors(), bytearray(_NUMBER.size + 1)
         with _spare.given_up():
             try:
-                # From the kernel to the list in C, so that no signal handler's exception can lose
-                # the descriptors.
-                packets.extend(map(sock.recvmsg, *([each] for each in _RECEIVED)))
-                data, numbers = packets[0][0], _descriptors(packets)
-                if not numbers or data != _NUMBER.pack(number):
+                received.receive(sock, data, most=MAX_FILES)
+                numbers = received.numbers
+                if not numbers or data != _NUMBER.pack(number) + b"\0":
                     raise ValueError(f"{len(numbers)} descriptors came with {data.hex()}")
                 return map_received(numbers, size)
             except (OSError, MemoryError, OverflowError, ValueError) as exc:
                 raise ProtocolError(f"buffer {number} can't be taken from memory: {exc}") from exc
             finally:
-                deque(map(os.close, _descriptors(packets)), maxlen=0)
+                received.close()
 
     def close(self) -> None:
         """Close it: what was not taken is gone."""
@@ -154,23 +150,6 @@ def has_our_user(sock: socket.socket) -> bool:
 
 
 _NUMBER = struct.Struct("<Q")
-
-_Packet: TypeAlias = tuple[bytes, Sequence[tuple[int, int, bytes]], int, object]
-_RECEIVED = (
-    _NUMBER.size + 1,
-    socket.CMSG_LEN(MAX_FILES * array("i").itemsize) if hasattr(socket, "CMSG_LEN") else 0,
-    getattr(socket, "MSG_CMSG_CLOEXEC", 0),
-)
-"""How much of a packet is received: more than one may have."""
-
-
-def _descriptors(packets: Sequence[_Packet]) -> Sequence[int]:
-    numbers = array("i")
-    for _, ancillary, *_ in packets:
-        for level, kind, data in ancillary:
-            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
-                numbers.frombytes(data[: len(data) // numbers.itemsize * numbers.itemsize])
-    return numbers
 
 
 def _queue_bytes(sock: socket.socket) -> int:
