@@ -64,6 +64,10 @@ TESTS = {
         "tests/unit/rpc/test_shared_memory.py",
         "test_peer_that_announces_a_buffer_and_sends_otherwise_breaks_protocol",
     ),
+    "rpc._memory.MAX_MAPPINGS": (
+        "tests/unit/rpc/test_shared_memory.py",
+        "test_buffers_beyond_so_many_mappings_are_copied",
+    ),
     "rpc.server._memory_listener.MAX_NAMELESS": (
         "tests/unit/rpc/test_shared_memory.py",
         "test_those_who_connect_and_say_nothing_are_bounded",

@@ -70,15 +70,8 @@ def everywhere() -> set[str]:
     return set().union(*map(shared, pids))
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _switched_on() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setenv(VARIABLE, "1")
-        yield
-
-
 @pytest.fixture(scope="module")
-def session(_switched_on: None) -> Iterator[bm.Session]:
+def session() -> Iterator[bm.Session]:
     with bm.Session("local", maxprocs=2) as session:
         yield session
 
@@ -183,7 +176,7 @@ def test_switch_keeps_large_arrays_on_the_wire(
         session.start(1, services=SERVICES)
     monkeypatch.setenv(VARIABLE, "0")
     [machine] = session.start(1, services=SERVICES)
-    monkeypatch.setenv(VARIABLE, "1")  # the machine has its own
+    monkeypatch.delenv(VARIABLE)  # the machine has its own
     machine.call("Keeper.keep", np.ones(1 << 20))
     assert machine.call("Keeper.give")[-1] == 7.0
     assert not shared(machine.call("Keeper.pid")) | shared(os.getpid())

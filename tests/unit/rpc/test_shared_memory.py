@@ -48,8 +48,8 @@ STEP = 3 * MIB // 8 + 1  # of int64: no whole number of pages
 
 
 @pytest.fixture(autouse=True)
-def _switched_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(VARIABLE, "1")
+def _as_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
 
 
 class Service:
@@ -425,14 +425,13 @@ def test_call_goes_over_the_wire_if_no_descriptor_is_left(size: int) -> None:
     run(main)
 
 
-def test_switch_is_0_or_1(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_switch_is_0_or_1_and_on_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     assert is_on()
-    monkeypatch.delenv(VARIABLE)
     assert environ() == {}
-    assert not is_on()
     for value in ("0", "1"):
         monkeypatch.setenv(VARIABLE, value)
         assert environ() == {VARIABLE: value}
+        assert is_on() is (value == "1")
     for value in ("", "no", "2"):
         monkeypatch.setenv(VARIABLE, value)
         with pytest.raises(UsageError, match=f"{VARIABLE} is 0 or 1"):

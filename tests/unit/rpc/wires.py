@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -204,7 +205,12 @@ async def _tls(service: object, *, maxprocs: int, limit_bytes: int) -> AsyncIter
         nursery.cancel_scope.cancel()
 
 
-WIRES: dict[str, Open] = {"memory": memory, "lockstep": lockstep, "tls": tls}
+WIRES: dict[str, Open] = {
+    "memory": memory,
+    "lockstep": lockstep,
+    "tls": tls,
+    "shared": functools.partial(tls, shares_memory=True),
+}
 
 
 def run(test: Callable[[], Awaitable[None]], **options: Any) -> None:

@@ -10,12 +10,12 @@ import sys
 from ..errors import UsageError
 
 VARIABLE = "BIGMACHINE_SHARED_MEMORY"
-"""``"1"`` switches it on; ``"0"`` is the default."""
+"""``"0"`` switches it off; ``"1"`` is the default."""
 
 
 def is_on() -> bool:
     """Whether this process may share memory, and can: only Linux has what it takes."""
-    return os.environ.get(VARIABLE) == "1" and _is_possible()
+    return os.environ.get(VARIABLE) != "0" and _is_possible()
 
 
 def environ() -> dict[str, str]:
@@ -24,8 +24,8 @@ def environ() -> dict[str, str]:
         return {}
     if text not in ("0", "1"):
         raise UsageError(
-            f"{VARIABLE} is 0 or 1: whether machines on the driver's host share memory with it for "
-            f"large arguments and results; not {text!r}"
+            f"{VARIABLE} is 0 or 1: whether processes of one host share memory for large arguments "
+            f"and results, as they do if it is not set; not {text!r}"
         )
     return {VARIABLE: text}
 
