@@ -32,7 +32,7 @@ from bigmachine.rpc import (
 from bigmachine.rpc._channel import StreamChannel
 from bigmachine.rpc._protocol import PROTOCOL, STATUS_RAISED
 from bigmachine.services._decorators import parallel
-from tests.unit.rpc.wires import DRIVER, MACHINE, run, serving
+from tests.unit.rpc.wires import DRIVER, MACHINE, memory_switch, run, serving
 
 PICKLE = {"content-type": "application/x-pickle"}
 SNI = {"sni_hostname": MACHINE.name}
@@ -560,6 +560,11 @@ def test_connection_ends_with_its_response_and_with_its_client() -> None:
         return len(os.listdir("/dev/fd"))
 
     async def main() -> None:
+        # Memory that is shared takes more descriptors, see `test_shared_memory`.
+        with memory_switch("0"):
+            await check_descriptors()
+
+    async def check_descriptors() -> None:
         async with client(Service()) as (http, url, addr):
             before = descriptors()
             for content in (arguments(1), b"invalid"):

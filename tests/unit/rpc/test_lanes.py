@@ -222,7 +222,7 @@ def test_call_of_a_lane_counts_as_one_in_flight_at_both_ends() -> None:
             assert in_flight.select(method="S.hold").sum == 1
             work.over.set()
             await eventually(lambda: not it.server.activity()[1])
-            assert not it.connection.is_in_use
+            await eventually(lambda: not it.connection.is_in_use)
 
     run(main)
 

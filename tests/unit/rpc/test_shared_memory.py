@@ -22,7 +22,7 @@ import trio
 from outcome import Error
 
 from bigmachine.errors import CallTimeout, ProtocolError, UsageError
-from bigmachine.rpc import LaneLost
+from bigmachine.rpc import LaneLost, dial, http_client
 from bigmachine.rpc import _memory_socket as memory_socket_module
 from bigmachine.rpc._frames import SHARED_BYTES, Kind, Payload, Shared, message_frame
 from bigmachine.rpc._memory_switch import VARIABLE, environ, is_on
@@ -30,7 +30,7 @@ from bigmachine.rpc.client._pickled_call import pickle_call
 from tests.support.interruption import Interruption
 from tests.support.waiting import eventually, until
 from tests.unit.rpc.test_lanes import Client, client
-from tests.unit.rpc.wires import Wire, memory_switch, run, tls
+from tests.unit.rpc.wires import DRIVER, MACHINE, Wire, memory_switch, run, serving, tls
 
 if sys.platform != "linux":
     pytest.skip("only Linux has memfds", allow_module_level=True)
@@ -372,6 +372,21 @@ def test_lane_whose_machine_announces_other_memory_than_it_sends_is_lost() -> No
             assert isinstance(lost, Error)
             assert isinstance(lost.error, LaneLost)
             assert "was announced in memory" in str(lost.error)
+
+    run(main)
+
+
+def test_sockets_that_share_memory_are_closed_with_their_connection() -> None:
+    def descriptors() -> int:
+        return len(os.listdir("/proc/self/fd"))
+
+    async def main() -> None:
+        async with serving(Service()) as (_, address), http_client(DRIVER) as http:
+            before = descriptors()
+            for _ in range(3):
+                async with dial(http, f"https://{address}#{MACHINE.name}"):
+                    assert descriptors() >= before + 3
+                await eventually(lambda: descriptors() == before + 1)  # the machine listens on
 
     run(main)
 
