@@ -48,10 +48,8 @@ class Written(Model):
 
 @pytest.fixture(scope="module")
 def session() -> Iterator[bm.Session]:
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setenv(VARIABLE, "1")
-        with bm.Session("local", maxprocs=1) as session:
-            yield session
+    with bm.Session("local", maxprocs=1) as session:
+        yield session
 
 
 def test_machines_of_this_host_map_one_copy_and_the_driver_keeps_none(session: bm.Session) -> None:
@@ -80,7 +78,7 @@ def test_machine_without_shared_memory_gets_the_same_as_the_others(session: bm.S
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("switch", ["0"])
+@pytest.mark.parametrize("switch", ["0", "1"])
 def test_processes_of_parallel_methods_have_the_arrays_that_start_took(
     session: bm.Session, switch: str
 ) -> None:
