@@ -47,32 +47,36 @@ TABLES = {
         Column("loaded_p99_ms", "null p99\nloaded, ms"),
         Column("busy_p99_ms", "null p99\nbusy, ms"),
     ),
-    "An array of 64 MiB, and processes": (
+    "Arrays of 64 MiB, and a service of 512 MiB": (
         Column("upload_mb_s", "up\nMB/s"),
         Column("download_mb_s", "down\nMB/s"),
         Column("upload_mb_s", "up\n× floor", is_ratio=True),
         Column("download_mb_s", "down\n× floor", is_ratio=True),
-        Column("parallel_times", "parallel\n×"),
-        Column("failure_ms", "killed\nms"),
-        Column("orphans_s", "orphaned\ns"),
+        Column("state_s", "state\ns"),
+        Column("state_peak_times", "peak\n×"),
     ),
-    "Starting, and memory": (
+    "Processes: starting, memory, ending": (
         Column("cold_start_s", "cold\ns"),
         Column("start_more_ms", "more\nms each"),
         Column("import_s", "import\ns"),
         Column("idle_mb", "idle\nMB"),
         Column("driver_kb", "driver\nkB"),
+        Column("parallel_times", "parallel\n×"),
+        Column("failure_ms", "killed\nms"),
+        Column("orphans_s", "orphaned\ns"),
     ),
 }
 LEGEND = """\
-floor: a blocking ping-pong, or transfer, over `ssl` sockets, in turns with each contestant in its
-driver, and placed alike. one core, two cores: both ends pinned to one, or each end to its own;
-else the kernel places them. CPU: of both ends, per call. 64: calls in flight; `def`: of methods
-in threads; 100,000: calls pending at once, and what each takes of the driver's memory. items: of
-streams. loaded: during transfers; busy: while the machine computes in Python. parallel: two
-processes against one. killed: from a machine's end to that of its call; orphaned: from a driver's
-end to that of its machines. cold: until the first answer; more: each of {machines} more machines.
-driver: its memory for each of 1,000 machines."""
+floor: a blocking ping-pong, or transfer, over `ssl` sockets, in turns with each contestant in
+its driver, and placed alike. one core, two cores: both ends pinned to one, or each end to its
+own; else the kernel places them. CPU: of both ends, per call. 64: calls in flight; `def`: of
+methods in threads; 100,000: calls pending at once, and what each takes of the driver's memory.
+items: of streams. up, down: bigmachine trio over the wire, bigmachine sync by shared memory.
+state: until 4 machines have a service with 512 MiB; peak: of the driver's memory, times
+that. loaded: during transfers; busy: while the machine computes in Python. parallel: two
+processes against one. killed: from a machine's end to that of its call; orphaned: from a
+driver's end to that of its machines. cold: until the first answer; more: each of {machines}
+more machines. driver: its memory for each of 1,000 machines."""
 
 
 def write(results: Results, directory: Path) -> Iterator[Path]:

@@ -1,7 +1,12 @@
-"""bigmachine: its sync API and its trio API, one local machine per process, mutual TLS 1.3."""
+"""bigmachine: its sync API and its trio API, one local machine per process, mutual TLS 1.3.
+
+Large arrays go by shared memory in the one, as they do on one host, and over the wire in the
+other, as they do between hosts.
+"""
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -21,10 +26,10 @@ class Sync(Contestant):
     module = "bigmachine"
     distributions = ("bigmachine", "bigmachine-local", "trio", "httpx")
     install = INSTALL
-    wire = WIRE
+    wire = f"{WIRE}; large arrays by shared memory"
     programs: ClassVar[dict[str, str]] = {
         name: f"from benchmarks.{name} import print_values; print_values()"
-        for name in ("submits", "items", "parallel")
+        for name in ("submits", "items", "parallel", "state")
     }
 
     @asynccontextmanager
@@ -71,7 +76,7 @@ class Sync(Contestant):
 
 
 class Trio(Contestant):
-    """`AsyncSession("local")`, as a library built on it would use it."""
+    """`AsyncSession("local")`, as a library built on it would use it; all goes over the wire."""
 
     name = "bigmachine-trio"
     title = "bigmachine trio"
@@ -89,6 +94,7 @@ class Trio(Contestant):
     async def open(self) -> AsyncIterator[None]:
         import bigmachine as bm
 
+        os.environ["BIGMACHINE_SHARED_MEMORY"] = "0"  # its machines get it, too
         async with bm.AsyncSession(self.system) as self._session, super().open():
             yield
 
