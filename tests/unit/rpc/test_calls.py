@@ -27,7 +27,20 @@ from bigmachine.rpc._frames import (
 )
 from bigmachine.rpc._outbox import Outbox
 from bigmachine.rpc._payload import dumps
-from tests.unit.rpc.wires import WIRES, Open, decoded, lockstep, memory, run, tls
+from bigmachine.rpc._tasks import TaskPool
+from bigmachine.rpc.server._call import Pools
+from bigmachine.rpc.server._connection import ServingConnection
+from tests.unit.rpc.wires import (
+    WIRES,
+    Open,
+    decoded,
+    lockstep,
+    memory,
+    run,
+    services,
+    thread_pool,
+    tls,
+)
 
 
 class Basics:
@@ -540,6 +553,42 @@ def test_lost_connection_cancels_running_methods_on_machine() -> None:
             w.connection._channel.close()
             await service.cancelled.wait()
         assert len(lost) == 1
+
+    run(main)
+
+
+def test_calls_received_as_their_connection_ends_do_not_begin() -> None:
+    class Late(StreamChannel):
+        """Its reader has received two more calls when it closes, and not looked at them yet."""
+
+        def close(self) -> None:
+            theirs.receive_stream.put_data(calls)
+            super().close()
+
+    _, theirs = trio.testing.memory_stream_pair()
+    calls = b"".join(
+        message_frame(Kind.CALL, stream, dumps(((1,), {})), b"S.begin")[0] for stream in (1, 2)
+    )
+    begun: list[int] = []
+
+    class Service:
+        async def begin(self, number: int) -> None:
+            begun.append(number)
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery, thread_pool(2) as threads:
+            pools = Pools(TaskPool(nursery), threads)
+            serving = ServingConnection(Late(theirs), services=services(Service()), pools=pools)
+            with trio.CancelScope() as scope:
+                nursery.start_soon(cancel_when_blocked, scope)
+                await serving.run()
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+        assert not begun
+
+    async def cancel_when_blocked(scope: trio.CancelScope) -> None:
+        await trio.testing.wait_all_tasks_blocked()
+        scope.cancel()
 
     run(main)
 

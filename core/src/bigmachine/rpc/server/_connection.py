@@ -169,6 +169,8 @@ class ServingConnection:
 
     def _handle(self, frame: Frame) -> bool:
         """Do what a frame says; return whether this task belongs to the call of the frame now."""
+        if self._has_ended:  # after it was received: nobody would cancel what begins now
+            return False
         kind, stream = frame.kind, frame.stream
         if kind == Kind.CALL:
             return self._begin(frame)
