@@ -203,6 +203,7 @@ def test_close_of_tls_channel_wakes_waiting_reader_and_writer() -> None:
             await trio.testing.wait_all_tasks_blocked()
             ours.close()
             ours.close()
+            assert await ours.receive_some(100) == b""  # who comes later sees it, too
             del theirs
 
     run(main)

@@ -159,6 +159,7 @@ class TlsChannel(Channel):
     def close(self) -> None:
         if self._is_detached or self._sock.fileno() < 0:
             return
+        self._is_ended = True
         if not self._is_broken and not self._unsent:
             with contextlib.suppress(ssl.SSLError):
                 self._tls.unwrap()  # close_notify: so the peer knows that nothing is missing
