@@ -475,10 +475,12 @@ class Hosted:
 def test_jobs_that_never_wait_run_within_another_at_once() -> None:
     async def main() -> None:
         seen: list[str] = []
+        contexts: list[contextvars.Context] = []
 
         async def work() -> None:
             seen.append(variable.get())
             variable.set("leaked")
+            contexts.append(trio.lowlevel.current_task().context)
 
         async def fail() -> None:
             raise ValueError
@@ -489,7 +491,9 @@ def test_jobs_that_never_wait_run_within_another_at_once() -> None:
             assert hosted.has_ended == [False] * 3
             assert all(job.has_ended for job in hosted.jobs)
             assert seen == ["unset"] * 2
-            assert len(nursery.child_tasks) == 1
+            assert [context[variable] for context in contexts] == ["leaked"] * 2
+            [task] = nursery.child_tasks
+            assert variable not in task.context  # which is the host's own again
             nursery.cancel_scope.cancel()
 
     run(main)

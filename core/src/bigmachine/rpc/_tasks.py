@@ -57,19 +57,20 @@ class TaskPool:
 
     def _begin(self, job: Job, host: Job, slot: _Slot) -> None:
         slot.job, job.slot = job, slot
-        context, task = self._context.copy(), current_task()
+        task = current_task()
+        hosts, task.context = task.context, self._context.copy()
         scopes = _open_scopes(task)
         coroutine = job.function()
         try:
-            trap = context.run(coroutine.send, None)
+            trap = task.context.run(coroutine.send, None)
         except StopIteration:
             pass
         except Exception:
             logger.exception("a call's outcome could not be handled")
         else:
-            task.context = context
             job.rest = _Rest(coroutine, trap)
             return
+        task.context = hosts
         if _open_scopes(task) == scopes and not slot.scope.cancel_called:
             slot.job = host  # which goes on
 
