@@ -543,6 +543,17 @@ def test_job_that_spoils_its_task_within_another_keeps_it() -> None:
         async def leave_scope_open() -> None:
             trio.CancelScope().__enter__()
 
+        async def leave_cancelled_scope_open() -> None:
+            trio.CancelScope().__enter__().cancel()
+            raise cancelled_error
+
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            try:
+                await trio.lowlevel.checkpoint()
+            except trio.Cancelled as exc:
+                cancelled_error = exc
+
         async with trio.open_nursery() as nursery:
             pool = TaskPool(nursery)
 
@@ -553,9 +564,10 @@ def test_job_that_spoils_its_task_within_another_keeps_it() -> None:
                 slot.job.cancel()
 
             spoilt = Hosted(pool, leave_scope_open)
+            worse = Hosted(pool, leave_cancelled_scope_open)
             cancelled = Hosted(pool, cancel_itself)
             await trio.testing.wait_all_tasks_blocked()
-            assert spoilt.has_ended == cancelled.has_ended == [True]
+            assert spoilt.has_ended == worse.has_ended == cancelled.has_ended == [True]
             await pool_works(pool)
             nursery.cancel_scope.cancel()
 

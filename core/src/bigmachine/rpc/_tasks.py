@@ -63,7 +63,7 @@ class TaskPool:
         coroutine = job.function()
         try:
             trap = task.context.run(coroutine.send, None)
-        except StopIteration:
+        except (StopIteration, trio.Cancelled):  # by a scope that it has left open, for instance
             pass
         except Exception:
             logger.exception("a call's outcome could not be handled")
