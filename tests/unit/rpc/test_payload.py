@@ -133,6 +133,15 @@ def test_buffers_over_maximum_number_are_sent_inside_pickle() -> None:
     assert all(a.flags.writeable for a in found)
 
 
+def test_service_of_more_large_buffers_than_a_message_may_have_arrives() -> None:
+    size = INLINE_BYTES + 1  # which the pickler would not copy to its buffer
+    buffers = [pickle.PickleBuffer(bytes([n % 256]) * size) for n in range(MAX_BUFFERS + 1)]
+    payload = dumps(dump_service("S", buffers))
+    assert len(payload.buffers) == MAX_BUFFERS
+    found = over_the_wire(payload).load()
+    assert [bytes(each) for each in found] == [bytes(each) for each in buffers]
+
+
 def test_payload_size_is_total_size_of_its_parts() -> None:
     payload = dumps([np.ones(LARGE, np.uint8), b"x" * LARGE])
     assert 2 * LARGE < payload.size < 2 * LARGE + 1000

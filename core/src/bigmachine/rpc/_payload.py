@@ -43,6 +43,10 @@ def dumps(value: object) -> Payload:
         return False
 
     Pickler(_Chunks(chunks), _PROTOCOL, take).dump(value)
+    if len(buffers) == MAX_BUFFERS:  # the pickler writes further large ones as they are
+        chunks = [
+            chunk.raw() if isinstance(chunk, pickle.PickleBuffer) else chunk for chunk in chunks
+        ]
     size = sum(map(len, chunks))
     return Payload(chunks, buffers, size, size + sum(raw.nbytes for raw in buffers))
 
