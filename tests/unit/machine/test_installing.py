@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import pickle
+import sys
+from typing import Any
+
+import numpy as np
 import outcome
 import pytest
 import trio
@@ -9,9 +14,25 @@ import trio
 import bigmachine as bm
 from bigmachine.rpc import dump_service
 from bigmachine.testing import InProcessOptions, InProcessSystem
+from bigmachine.worker import _installer as installer
 from tests.support.clocks import jumping_clock
 
 TIMEOUT = 30.0
+
+
+class Written:
+    """Its ``__setstate__`` writes to its array, wherever it is unpickled."""
+
+    def __init__(self, array: Any) -> None:
+        self.array = array
+
+    def __setstate__(self, state: Any) -> None:
+        self.array = state["array"]
+        self.array += 1.0
+
+    @bm.parallel
+    def first(self) -> float:
+        return float(self.array[0])
 
 
 class Counted:
@@ -165,3 +186,15 @@ def test_failed_setup_may_be_repeated_with_another_service():
         assert await machine.call("New.say") == "third"
 
     run(test)
+
+
+@pytest.mark.skipif(
+    not getattr(sys, "_is_gil_enabled", lambda: True)(),
+    reason="without a GIL, methods run in threads",
+)
+def test_processes_get_a_service_as_it_came_whatever_its_unpickling_writes() -> None:
+    arrived = pickle.loads(pickle.dumps(dump_service("Written", Written(np.zeros(10_000))), 5))
+    service, kept = installer._load("Written", arrived)
+    assert isinstance(service, Written)
+    assert kept is not None
+    assert service.first() == kept.load().first() == 1.0

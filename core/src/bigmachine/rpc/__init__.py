@@ -49,7 +49,6 @@ from .server._asyncio import explain_asyncio as explain_asyncio
 from .server._call import method_of as method_of
 from .server._call import running_method as running_method
 from .server._registry import Services as Services
-from .server._registry import has_parallel_methods as has_parallel_methods
 from .server._server import Server as Server
 from .server._server import open_listeners as open_listeners
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..errors import UsageError
 from ..services._loading import loading
+from ..services._parallel import has_parallel_methods
 from ._exceptions import CallError
 from ._frames import Frame, Payload
 from ._memory_socket import MemorySocket
@@ -112,7 +113,7 @@ def dump_service(name: str, service: object) -> PickledService:
             'below `if __name__ == "__main__":`'
         )
     try:
-        return PickledService.of_payload(dumps(service))
+        return PickledService.of_payload(dumps(service), is_parallel=has_parallel_methods(service))
     except USER_ERRORS as exc:
         instead = "make it in setup(), which runs on the machine"
         why = Unpicklable(service).describe(f'services["{name}"]', instead=instead)

@@ -14,20 +14,26 @@ class PickledService:
     """A pickled service; ``buffers`` are those of its arrays and the like, ``pickle`` has the rest.
 
     The pickle may be in pieces, so that none that is large is copied. With a message, all of them
-    travel out of band. ``key`` tells it from every other one.
+    travel out of band. ``key`` tells it from every other one. ``is_parallel`` says that processes
+    of its methods unpickle it once more.
     """
 
     def __init__(
-        self, pieces: Sequence[Buffer], buffers: Sequence[Buffer] = (), key: bytes = b""
+        self,
+        pieces: Sequence[Buffer],
+        buffers: Sequence[Buffer] = (),
+        key: bytes = b"",
+        is_parallel: bool = False,
     ) -> None:
         self.key = key or secrets.token_bytes(16)
+        self.is_parallel = is_parallel
         self.buffers = buffers
         self._pieces = pieces
 
     @classmethod
-    def of_payload(cls, payload: Payload) -> PickledService:
+    def of_payload(cls, payload: Payload, *, is_parallel: bool = False) -> PickledService:
         """Return what travels of a service that was pickled to this."""
-        return cls([*_merged(payload.chunks)], payload.buffers)
+        return cls([*_merged(payload.chunks)], payload.buffers, is_parallel=is_parallel)
 
     @property
     def pickle(self) -> Buffer:
@@ -40,7 +46,8 @@ class PickledService:
 
     def copy(self) -> PickledService:
         """Return one that can be unpickled whatever becomes of this one's arrays."""
-        return PickledService((self.pickle,), [*map(_copied, self.buffers)], self.key)
+        buffers = [*map(_copied, self.buffers)]
+        return PickledService((self.pickle,), buffers, self.key, self.is_parallel)
 
     def to_payload(self) -> Payload:
         """Return it as a message."""
@@ -50,7 +57,7 @@ class PickledService:
 
     def __reduce__(self) -> tuple[Any, ...]:
         out_of_band = [[*map(pickle.PickleBuffer, part)] for part in (self._pieces, self.buffers)]
-        return type(self), (*out_of_band, self.key)
+        return type(self), (*out_of_band, self.key, self.is_parallel)
 
 
 def _merged(chunks: Iterable[Buffer]) -> Iterable[Buffer]:

@@ -15,10 +15,10 @@ from ..rpc import (
     PickledService,
     Services,
     explain_asyncio,
-    has_parallel_methods,
     load_service,
 )
 from ..services._names import TEARDOWN_SECONDS
+from ..services._parallel import has_parallel_methods
 from ..services._tracebacks import shorten_traceback
 
 logger = logging.getLogger("bigmachine.machine")
@@ -142,5 +142,9 @@ async def _tear_down(name: str, teardown: Callable[[], object], has_ended: trio.
 
 def _load(name: str, pickled: PickledService) -> tuple[object, PickledService | None]:
     """Return the service; and for processes of its methods, if it has such, what it was."""
+    # Before it is unpickled: a __setstate__ may write to its arrays.
+    kept = pickled.copy() if pickled.is_parallel else None
     service = load_service(name, pickled)
-    return service, pickled.copy() if has_parallel_methods(service) else None
+    if not has_parallel_methods(service):
+        return service, None
+    return service, pickled.copy() if kept is None else kept

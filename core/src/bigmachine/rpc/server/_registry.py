@@ -155,12 +155,6 @@ class Services:
         )
 
 
-def has_parallel_methods(service: object) -> bool:
-    """Whether methods of ``service`` run in processes: these need it pickled."""
-    methods = [getattr(service, method) for method in method_names(service)]
-    return any(map(runs_in_processes, [service, *methods]))
-
-
 def _is_async(function: Any) -> bool:
     """Whether calling ``function`` returns at once something for the loop."""
     return any(
