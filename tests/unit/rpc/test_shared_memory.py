@@ -412,12 +412,13 @@ def test_connection_that_ends_with_calls_in_flight_leaves_no_memory() -> None:
 
 
 @contextlib.contextmanager
-def no_descriptors() -> Iterator[None]:
-    """Have no descriptor left in this process."""
+def no_descriptors(spare: int = 0) -> Iterator[None]:
+    """Have no descriptor left in this process, or so many."""
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    free = os.dup(0)
-    os.close(free)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (free, limits[1]))
+    free = [os.dup(0) for _ in range(spare + 1)]
+    for number in free:
+        os.close(number)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free[-1], limits[1]))
     try:
         yield
     finally:
@@ -656,7 +657,7 @@ def test_descriptors_beyond_what_the_kernel_queues_go_over_the_wire() -> None:
 def test_buffer_is_received_if_no_descriptor_is_left() -> None:
     with pair() as (sock, memory):
         receiver = MemorySocket(lambda: sock)
-        assert receiver.has_room  # it is connected, and keeps what it needs
+        assert memory_socket_module.keeps_descriptors()  # as both ends do before they share
         memory.send(payload(2 * MIB, MIB))
         with no_descriptors():
             assert bytes(receiver.take(0, 2 * MIB)) == b"\1" * (2 * MIB)
@@ -770,6 +771,21 @@ def test_memory_is_offered_to_peers_of_this_host_alone(monkeypatch: pytest.Monke
     monkeypatch.setenv(VARIABLE, "0")
     with offering() as (_, channel, offer):
         assert (channel.memory, offer) == (None, "")
+
+
+def test_process_without_descriptors_to_take_buffers_neither_offers_nor_accepts_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with offering() as (listener, channel, offer):
+        monkeypatch.setattr(
+            memory_socket_module, "_spare", memory_socket_module._SpareDescriptors()
+        )
+        with no_descriptors(spare=1):
+            assert listener.offer(channel) == ""  # type: ignore[arg-type]
+            assert connect_memory(offer) is None
+        found = connect_memory(offer)
+        assert found is not None
+        found.close()
 
 
 def test_offer_is_for_who_knows_its_secret_and_only_once() -> None:

@@ -135,9 +135,16 @@ class MemorySocket:
             with self._connecting:
                 if self._sock is None and not self._has_ended:
                     self._sock = self._find()
-            if self._sock is not None:
-                _spare.reserve()
         return self._sock if not self._has_ended else None
+
+
+def keeps_descriptors() -> bool:
+    """Whether this process has what it needs to take buffers, even when it has no more left.
+
+    Who offers memory, or takes such an offer, asks this before: otherwise what is sent to it is
+    lost, over each new connection again.
+    """
+    return _spare.reserve()
 
 
 def has_our_user(sock: socket.socket) -> bool:
@@ -188,11 +195,12 @@ class _SpareDescriptors:
                     while len(self._numbers) < MAX_FILES:
                         self._numbers.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
 
-    def reserve(self) -> None:
-        """Have them from now on, if they can be had."""
-        if not self._numbers:
+    def reserve(self) -> bool:
+        """Have them from now on, if they can be had; return whether that is so."""
+        if len(self._numbers) < MAX_FILES:
             with self.given_up():
                 pass
+        return len(self._numbers) == MAX_FILES
 
 
 _spare = _SpareDescriptors()

@@ -6,7 +6,7 @@ import re
 import socket
 
 from ...process import close_in_children
-from .._memory_socket import MemorySocket, has_our_user
+from .._memory_socket import MemorySocket, has_our_user, keeps_descriptors
 from .._memory_switch import is_on
 
 _OFFER = re.compile(r"(bigmachine-[0-9a-f]{32}) ([0-9a-f]{32})")
@@ -18,6 +18,8 @@ def connect_memory(offer: str | None) -> MemorySocket | None:
     Its socket is found only from the same host, more exactly: from the same network namespace.
     """
     if offer is None or (found := _OFFER.fullmatch(offer)) is None or not is_on():
+        return None
+    if not keeps_descriptors():
         return None
     name, token = found.groups()
     try:

@@ -10,7 +10,7 @@ import socket
 import threading
 
 from ...process import close_in_children
-from .._memory_socket import MemorySocket, has_our_user
+from .._memory_socket import MemorySocket, has_our_user, keeps_descriptors
 from .._memory_switch import is_on
 from .._tls import TlsChannel, is_of_this_host
 
@@ -36,7 +36,9 @@ class MemoryListener:
 
     def offer(self, channel: TlsChannel) -> str:
         """Return what to tell the peer of a connection; nothing if it is not of this host."""
-        if not is_on() or not is_of_this_host(channel.socket) or not self._listen():
+        if not is_on() or not is_of_this_host(channel.socket):
+            return ""
+        if not keeps_descriptors() or not self._listen():
             return ""
         token = secrets.token_hex(16)
         key = _hash(token.encode())
