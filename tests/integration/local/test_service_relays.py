@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -75,5 +77,22 @@ def test_machine_that_is_killed_while_it_passes_a_service_on_is_passed_over() ->
         running = [machine for machine in machines if machine.state == bm.State.RUNNING]
         assert len(running) >= 3  # all, if it had its last piece just before
         assert [await machine.call("Model.total") for machine in running] == [TOTAL] * len(running)
+
+    run(test)
+
+
+class Limit:
+    """Lets the machine write no large files, also in memory."""
+
+    def setup(self, session: bm.PeerSession) -> None:
+        _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (SIZE // 4, hard))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there has memory such a limit")
+def test_machines_that_can_keep_nothing_for_others_are_served_by_the_driver() -> None:
+    async def test(session: bm.AsyncSession) -> None:
+        machines = await session.start(4, services={"Limit": Limit(), "Model": Model()})
+        assert [await machine.call("Model.total") for machine in machines] == [TOTAL] * 4
 
     run(test)

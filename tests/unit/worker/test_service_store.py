@@ -6,7 +6,9 @@ import contextlib
 import math
 import os
 import pickle
-from collections.abc import AsyncIterator, Iterable
+import resource
+import sys
+from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -24,6 +26,7 @@ class Peer:
     def __init__(self, store: ServiceStore, *, ends_after: int = 1000) -> None:
         self.store = store
         self.ends_after = ends_after
+        self.opened = contextlib.AsyncExitStack()
 
     async def stream(self, method: str, args: Any, kwargs: Any) -> AsyncIterator[bytes]:
         async def pieces() -> AsyncIterator[bytes]:
@@ -36,7 +39,7 @@ class Peer:
                     yield piece
 
         assert (method, kwargs) == ("Supervisor.send_service", {})
-        return pieces()
+        return await self.opened.enter_async_context(contextlib.aclosing(pieces()))
 
 
 def new_store(**peers: Peer) -> ServiceStore:
@@ -137,6 +140,36 @@ def test_fetch_that_fails_says_why_and_keeps_what_has_come() -> None:
         assert [bytes(each) for each in two.load("key")] == BUFFERS
 
     run(main)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there has memory such a limit")
+def test_machine_without_room_says_so_and_does_not_blame_the_other() -> None:
+    async def main() -> None:
+        one = new_store()
+        peer = Peer(one)
+        two = new_store(one=peer)
+        for store in (one, two):
+            store.expect("key", SIZES)
+        await receive(one, PIECES)
+        with file_size_limit(PIECE_BYTES), pytest.raises(MemoryError, match="no room"):
+            await two.fetch("key", "one")
+        await peer.opened.aclose()
+        with file_size_limit(PIECE_BYTES), pytest.raises(MemoryError, match="no room"):
+            await receive(two, [BUFFERS[0]])
+        assert await two.fetch("key", "one") == ""
+
+    run(main)
+
+
+@contextlib.contextmanager
+def file_size_limit(size: int) -> Iterator[None]:
+    """Have this process write no larger files, also in memory."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def test_transfer_that_was_given_up_adds_nothing_to_the_next_one() -> None:

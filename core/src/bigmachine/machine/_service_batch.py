@@ -82,7 +82,9 @@ class ServiceBatch:
         if connection.shares_memory:
             await self._write(name, shared_payload)
         elif self._is_relayed(name, connection):
-            return await self._relays[name].install(connection)
+            relay = self._relays[name]
+            if await relay.deliver(connection):
+                return await relay.install(connection)
         # No variable holds the call: the frames of what is raised here live long.
         outcome = await connection.outcome(self._calls[name])
         return bool(loaded(outcome.unwrap()))

@@ -33,13 +33,23 @@ class ServiceRelay:
         """Whether the machine with this address has it, or a part of it."""
         return addr in self._relay_of
 
-    async def install(self, connection: Connection) -> bool:
-        """Install it on a machine; return if it has a ``teardown`` there.
+    async def deliver(self, connection: Connection) -> bool:
+        """Return when a machine has all of it; False if there is no room where it would keep it.
 
         If the connection is lost, call this again.
         """
-        await self._deliver(connection)
+        try:
+            await self._deliver(connection)
+        except MemoryError as exc:
+            logger.debug("%s passes nothing on: %s", connection.machine, exc)
+            self.leave(connection.addr)
+            await connection.call("Supervisor.drop_services", (), {})
+            return False
         self._complete.add(connection.addr)
+        return True
+
+    async def install(self, connection: Connection) -> bool:
+        """Install it on a machine that has it; return if it has a ``teardown`` there."""
         return bool(await connection.call("Supervisor.register_received", (self._key,), {}))
 
     def leave(self, addr: str) -> None:
@@ -48,19 +58,22 @@ class ServiceRelay:
             self._relays.leave(self._relay_of[addr])
 
     async def _deliver(self, connection: Connection) -> None:
-        """Return when a machine has all of it."""
-        relay = self._relay_of.get(connection.addr)
-        if relay is None:
-            machine = Instance(name=connection.machine, address=connection.addr)
-            relay = self._relay_of[connection.addr] = self._relays.join(machine)
         size = self._payload().size
         while (offset := await self._filled(connection)) < size:
+            relay = self._relay(connection)
             await self._relays.wait_for_source(relay)
             with self._relays.source_for(relay) as source:
                 if source is None:
                     await self._send(connection, offset)
                 else:
                     await self._fetch(connection, source)
+
+    def _relay(self, connection: Connection) -> Relay:
+        """Return a machine's place in the chain: it has one once it knows the service."""
+        if connection.addr not in self._relay_of:
+            machine = Instance(name=connection.machine, address=connection.addr)
+            self._relay_of[connection.addr] = self._relays.join(machine)
+        return self._relay_of[connection.addr]
 
     async def _filled(self, connection: Connection) -> int:
         args = self._key, self._sizes()

@@ -9,7 +9,7 @@ import mmap
 import os
 import pickle
 import tempfile
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import IO, Any
 
@@ -46,9 +46,12 @@ class ServiceStore:
 
         That stays as it is until the next transfer begins: one that still goes on, because the
         driver has lost its connection, is over now.
+
+        This, `receive` and `fetch` raise `MemoryError` if this machine has no room for it.
         """
         if key not in self._incoming:
-            self._incoming[key] = _IncomingService(sizes)
+            with _without_room():
+                self._incoming[key] = _IncomingService(sizes)
         incoming = self._incoming[key]
         incoming.begin()
         return incoming.filled
@@ -73,6 +76,8 @@ class ServiceStore:
                     async for piece in await connection.stream(method, args, {}):
                         scope.deadline = trio.current_time() + _SILENCE_SECONDS
                         append(piece)
+        except MemoryError:  # which no other machine can mend
+            raise
         except Exception as exc:  # also of its own: another machine may do better
             return f"{type(exc).__name__}: {exc}"
         if scope.cancelled_caught:
@@ -127,7 +132,8 @@ class _IncomingService:
         self._file.close()
 
     def __del__(self) -> None:
-        self.close()
+        with contextlib.suppress(AttributeError):  # it could not be made
+            self.close()
 
     @property
     def is_complete(self) -> bool:
@@ -143,8 +149,9 @@ class _IncomingService:
             if len(piece) > self._seek(self.filled):
                 raise UsageError("more came of a service than was announced")
             rest = memoryview(piece)
-            while rest:
-                rest = rest[self._file.write(rest) :]
+            with _without_room():
+                while rest:
+                    rest = rest[self._file.write(rest) :]
             self.filled += len(piece)
             self.grown.set()
 
@@ -172,6 +179,15 @@ class _IncomingService:
         part = bisect.bisect_right(self._starts, offset) - 1
         self._file.seek(self._places[part] + offset - self._starts[part])
         return self._starts[part] + self._sizes[part] - offset
+
+
+@contextlib.contextmanager
+def _without_room() -> Iterator[None]:
+    """Raise `MemoryError` for what a file raises: a limit, a full disk or memory, no descriptor."""
+    try:
+        yield
+    except OSError as exc:
+        raise MemoryError(f"no room for a service that other machines need, too: {exc}") from exc
 
 
 _ALIGNMENT_BYTES = 64  # a cache line, which is what the largest vectors of a processor need
