@@ -201,3 +201,36 @@ def test_machines_of_two_starts_and_of_two_large_services_get_their_own() -> Non
                 nursery.start_soon(start)
 
     run(test)
+
+
+class Waiting(Model):
+    """The last of three machines waits in ``setup``."""
+
+    others = 2
+    may_end = trio.Event()
+
+    async def setup(self, session: bm.AsyncPeerSession) -> None:
+        Waiting.others -= 1
+        if Waiting.others < 0:
+            await Waiting.may_end.wait()
+
+
+@pytest.mark.long
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lists a process's memfds")
+def test_machine_whose_connection_is_lost_is_told_later_to_keep_nothing() -> None:
+    async def test(session: bm.AsyncSession) -> None:
+        assert isinstance(session.system, InProcessSystem)
+        machines = await session.start(3, services={"Model": Waiting()}, wait=False)
+        with trio.move_on_after(10):
+            for machine in machines:
+                await machine.wait(bm.State.RUNNING)
+        running = [machine for machine in machines if machine.state == bm.State.RUNNING]
+        assert len(running) == 2
+        session.system.partition(running[0].name)
+        session.system.reset(running[0].name)
+        Waiting.may_end.set()
+        await trio.sleep(5)
+        session.system.heal(running[0].name)
+        await eventually(lambda: files() == 3)
+
+    run(test)

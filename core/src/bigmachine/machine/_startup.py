@@ -105,9 +105,16 @@ class Startup:
     async def _end_relay(self, is_over: trio.Event) -> None:
         """Have the machine keep nothing for others, as soon as no other needs it."""
         await is_over.wait()
-        if (connection := self._link.connection) is not None:
-            with contextlib.suppress(BigmachineError):
-                await connection.call("Supervisor.drop_services", (), {})
+        for pause in backoff():  # while others see to it that there is a connection again
+            try:
+                if (connection := self._link.connection) is not None:
+                    await connection.call("Supervisor.drop_services", (), {})
+                    return
+            except ConnectionLost as exc:
+                logger.debug("%s: %s", self._name, exc)
+            except BigmachineError:
+                return
+            await trio.sleep(pause)
 
     async def _until_answered(
         self, nursery: trio.Nursery, ask: Callable[[Connection], Awaitable[T]]
