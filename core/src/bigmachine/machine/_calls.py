@@ -22,6 +22,7 @@ from ._call_options import CallOptions
 from ._controller import Controller
 from ._handle_record import check_not_handling
 from ._observed_call import ObservedCall
+from ._submitted import Submitted
 from ._time_limits import TimeLimits
 from ._unfinished import UNTRIED, Unfinished
 
@@ -111,8 +112,8 @@ class Calls:
         return self.time_limits.time() + self.options.timeout
 
     @property
-    def submitted(self) -> set[object]:
-        """See `Controller.submitted`."""
+    def submitted(self) -> Submitted:
+        """The calls that were submitted, and may be on their way."""
         return self._controller.submitted
 
     async def outcome(

@@ -34,6 +34,7 @@ from ._service_batch import ServiceBatch
 from ._spans import ReceivedSpans
 from ._startup import Startup, progress_reporter
 from ._stderr import StderrWriter
+from ._submitted import Submitted
 from ._time_limits import Debugger, TimeLimits
 
 if TYPE_CHECKING:
@@ -82,9 +83,7 @@ class Controller:
         self.addr = instance.addr
         self.maxprocs: int | None = plugins.hooks.maxprocs()
         self.plugins = plugins
-        self.submitted: set[object] = set()
-        """The futures of submitted calls that may not have reached the machine; for any thread."""
-        self._submitted_before: set[object] = set()  # the last reply to a keepalive
+        self.submitted = Submitted()
         self.time_limits = debugger.time_limits if debugger is not None else TimeLimits()
         self.time_limits.begin()
         self._debugger = debugger
@@ -300,9 +299,7 @@ class Controller:
         self.maxprocs = await self._startup.install(nursery, maxprocs=self.maxprocs)
 
     async def _after_reply(self, reply: KeepaliveReply) -> None:
-        # The keepalive was sent after the reply to the one before, and has arrived after them.
-        self.submitted.difference_update(self._submitted_before)
-        self._submitted_before = set(self.submitted)
+        self.submitted.keepalive_replied()
         if self.owned:
             await self._log_levels.update(self._link.connection)
             if not reply.healthy:
