@@ -11,6 +11,7 @@ import re
 import resource
 import socket
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from types import FrameType
@@ -664,6 +665,33 @@ def test_buffer_is_received_if_no_descriptor_is_left() -> None:
             assert bytes(receiver.take(1, MIB)) == b"\2" * MIB
 
 
+def test_buffer_is_received_while_a_thread_that_receives_another_is_interrupted() -> None:
+    with pair() as (sock, memory), pair() as (other_sock, other_memory):
+        receivers = [MemorySocket(lambda: sock), MemorySocket(lambda: other_sock)]
+        assert all(receiver.has_room for receiver in receivers)
+        memory.send(payload(MIB))
+        other_memory.send(payload(MIB))
+        found: list[bytes] = []
+        thread = threading.Thread(
+            target=lambda: found.append(bytes(receivers[1].take(0, MIB))), daemon=True
+        )
+
+        def as_a_signal_handler(frame: FrameType, event: str, arg: object) -> None:
+            if frame.f_code is memory_module.map_received.__code__:
+                sys.settrace(None)
+                thread.start()
+                thread.join(60)
+                assert found == [b"\1" * MIB]
+
+        with no_descriptors():
+            sys.settrace(as_a_signal_handler)
+            try:
+                assert bytes(receivers[0].take(0, MIB)) == b"\1" * MIB
+            finally:
+                sys.settrace(None)
+        assert len(found) == 1
+
+
 def test_forked_child_has_no_descriptor_of_memory() -> None:
     with pair() as (_, memory):
         file = memfd(MIB)
@@ -777,9 +805,7 @@ def test_process_without_descriptors_to_take_buffers_neither_offers_nor_accepts_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with offering() as (listener, channel, offer):
-        monkeypatch.setattr(
-            memory_socket_module, "_spare", memory_socket_module._SpareDescriptors()
-        )
+        monkeypatch.setattr(memory_socket_module, "_spare", [])
         with no_descriptors(spare=1):
             assert listener.offer(channel) == ""  # type: ignore[arg-type]
             assert connect_memory(offer) is None

@@ -14,7 +14,7 @@ import socket
 import struct
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from ..errors import ProtocolError
 from ._descriptors import Descriptors
@@ -82,18 +82,19 @@ class MemorySocket:
             raise ProtocolError(f"buffer {number} was announced in memory, and is not there")
         self._taken += 1
         self.received_bytes += size
-        received, data = Descriptors(), bytearray(_NUMBER.size + 1)
-        with _spare.given_up():
-            try:
-                received.receive(sock, data, most=MAX_FILES)
-                numbers = received.numbers
-                if not numbers or data != _NUMBER.pack(number) + b"\0":
-                    raise ValueError(f"{len(numbers)} descriptors came with {data.hex()}")
-                return map_received(numbers, size)
-            except (OSError, MemoryError, OverflowError, ValueError) as exc:
-                raise ProtocolError(f"buffer {number} can't be taken from memory: {exc}") from exc
-            finally:
-                received.close()
+        received, data, spare = Descriptors(), bytearray(_NUMBER.size + 1), _take_spare()
+        try:
+            spare.close()
+            received.receive(sock, data, most=MAX_FILES)
+            numbers = received.numbers
+            if not numbers or data != _NUMBER.pack(number) + b"\0":
+                raise ValueError(f"{len(numbers)} descriptors came with {data.hex()}")
+            return map_received(numbers, size)
+        except (OSError, MemoryError, OverflowError, ValueError) as exc:
+            raise ProtocolError(f"buffer {number} can't be taken from memory: {exc}") from exc
+        finally:
+            received.close()
+            _keep_spare(spare)
 
     def close(self) -> None:
         """Close it: what was not taken is gone."""
@@ -144,7 +145,8 @@ def keeps_descriptors() -> bool:
     Who offers memory, or takes such an offer, asks this before: otherwise what is sent to it is
     lost, over each new connection again.
     """
-    return _spare.reserve()
+    _keep_spare(_take_spare())
+    return any(len(spare.numbers) == MAX_FILES for spare in _spare)
 
 
 def has_our_user(sock: socket.socket) -> bool:
@@ -168,41 +170,23 @@ def _queue_bytes(sock: socket.socket) -> int:
     return int.from_bytes(answer, sys.byteorder)
 
 
-class _SpareDescriptors:
-    """Descriptors of this process that are given up while others are received and mapped.
-
-    If a process has none left, the kernel drops those that come.
-    """
-
-    def __init__(self) -> None:
-        self.renew_lock()
-        self._numbers: list[int] = []
-
-    def renew_lock(self) -> None:
-        """Forget who holds it: in a forked child, perhaps a thread that is not there."""
-        self._lock = threading.RLock()  # reentrant, for signal handlers
-
-    @contextlib.contextmanager
-    def given_up(self) -> Iterator[None]:
-        """Have some descriptors more until the block ends; one thread at a time."""
-        with self._lock:
-            while self._numbers:
-                os.close(self._numbers.pop())
-            try:
-                yield
-            finally:
-                with contextlib.suppress(OSError):  # others have taken them
-                    while len(self._numbers) < MAX_FILES:
-                        self._numbers.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
-
-    def reserve(self) -> bool:
-        """Have them from now on, if they can be had; return whether that is so."""
-        if len(self._numbers) < MAX_FILES:
-            with self.given_up():
-                pass
-        return len(self._numbers) == MAX_FILES
+# Descriptors that are closed while others are received and mapped: if a process has none left, the
+# kernel drops those that come. Each element is for one buffer. There is no lock: a signal handler
+# may interrupt who holds it, and wait for another thread that needs it.
+_spare: list[Descriptors] = []
+_MAX_SPARE = 2  # so many threads can receive at once without another descriptor
 
 
-_spare = _SpareDescriptors()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_spare.renew_lock)
+def _take_spare() -> Descriptors:
+    try:
+        return _spare.pop()
+    except IndexError:
+        return Descriptors()
+
+
+def _keep_spare(spare: Descriptors) -> None:
+    if len(_spare) < _MAX_SPARE:
+        with contextlib.suppress(OSError):  # others have taken them
+            while len(spare.numbers) < MAX_FILES:
+                spare.create(os.open, os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        _spare.append(spare)
