@@ -149,15 +149,6 @@ def keeps_descriptors() -> bool:
     return any(len(spare.numbers) == MAX_FILES for spare in _spare)
 
 
-def has_our_user(sock: socket.socket) -> bool:
-    """Whether the process at the other end of a Unix socket is of the user of this one."""
-    size = struct.calcsize("3i")
-    _pid, user, _group = struct.unpack(
-        "3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
-    )
-    return bool(user == os.geteuid())
-
-
 _NUMBER = struct.Struct("<Q")
 
 

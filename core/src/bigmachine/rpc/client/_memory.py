@@ -6,7 +6,8 @@ import re
 import socket
 
 from ...process import close_in_children
-from .._memory_socket import MemorySocket, has_our_user, keeps_descriptors
+from .._memory_peer import may_share_memory
+from .._memory_socket import MemorySocket, keeps_descriptors
 from .._memory_switch import is_on
 
 _OFFER = re.compile(r"(bigmachine-[0-9a-f]{32}) ([0-9a-f]{32})")
@@ -29,7 +30,7 @@ def connect_memory(offer: str | None) -> MemorySocket | None:
     try:
         sock.setblocking(False)
         sock.connect("\0" + name)
-        if has_our_user(sock):
+        if may_share_memory(sock):
             sock.send(token.encode())
             return MemorySocket(lambda: sock, closed=sock.close)
     except OSError:

@@ -10,7 +10,8 @@ import socket
 import threading
 
 from ...process import close_in_children
-from .._memory_socket import MemorySocket, has_our_user, keeps_descriptors
+from .._memory_peer import may_share_memory
+from .._memory_socket import MemorySocket, keeps_descriptors
 from .._memory_switch import is_on
 from .._tls import TlsChannel, is_of_this_host
 
@@ -100,7 +101,7 @@ class MemoryListener:
         waiting, self._nameless = self._nameless, []
         for sock in waiting:
             try:
-                token = sock.recv(_MAX_TOKEN_BYTES) if has_our_user(sock) else b""
+                token = sock.recv(_MAX_TOKEN_BYTES) if may_share_memory(sock) else b""
             except BlockingIOError:
                 self._nameless.append(sock)
                 continue
