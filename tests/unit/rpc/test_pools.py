@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import threading
+import weakref
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -122,6 +123,28 @@ def test_thread_job_cancelled_before_its_start_does_not_run() -> None:
             again.start(lambda: ran.append(9))
             await again.all_done.wait()
         assert ran == [0, 2, 3, 9]
+
+    run(main)
+
+
+def test_thread_job_cancelled_before_its_start_keeps_no_arguments() -> None:
+    async def main() -> None:
+        gate = threading.Event()
+        async with thread_pool(1) as pool:
+            jobs = Jobs(pool)
+            jobs.start(lambda: gate.wait(20))
+            arguments = threading.Event()  # what can be referred to weakly
+            known = weakref.ref(arguments)
+
+            def run(arguments: threading.Event = arguments) -> Callable[[], None]:
+                return do_nothing
+
+            job = pool.start(run)
+            del run, arguments
+            job.cancel()
+            assert known() is None
+            gate.set()
+            await jobs.all_done.wait()
 
     run(main)
 

@@ -99,6 +99,7 @@ class ThreadJob:
             self._drop()
         if not has_begun:  # a thread that is about to run it sees that it is cancelled
             self.has_ended = True
+            self._run = _run_nothing  # it refers to the arguments, and to what refers to this job
         return not has_begun
 
     def pause(self) -> None:
@@ -207,6 +208,10 @@ def _taken_lock() -> threading.Lock:
     lock = threading.Lock()
     lock.acquire()
     return lock
+
+
+def _run_nothing() -> Callable[[], None]:
+    return do_nothing
 
 
 def do_nothing() -> None:
