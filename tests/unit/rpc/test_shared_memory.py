@@ -7,9 +7,11 @@ import gc
 import itertools
 import os
 import pickle
+import platform
 import re
 import resource
 import socket
+import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -416,14 +418,20 @@ def test_connection_that_ends_with_calls_in_flight_leaves_no_memory() -> None:
 def no_descriptors(spare: int = 0) -> Iterator[None]:
     """Have no descriptor left in this process, or so many."""
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    free = [os.dup(0) for _ in range(spare + 1)]
-    for number in free:
-        os.close(number)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (free[-1], limits[1]))
+    highest = max(map(int, os.listdir("/proc/self/fd")))
+    filling = []
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1, limits[1]))
     try:
+        with contextlib.suppress(OSError):
+            while True:
+                filling.append(os.dup(0))
+        for _ in range(spare):
+            os.close(filling.pop())
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        for number in filling:
+            os.close(number)
 
 
 @pytest.mark.parametrize("size", [STEP, pytest.param(3 * MIB, marks=pytest.mark.long)])
@@ -690,6 +698,46 @@ def test_buffer_is_received_while_a_thread_that_receives_another_is_interrupted(
             finally:
                 sys.settrace(None)
         assert len(found) == 1
+
+
+SEALING_IN_VAIN = """
+import ctypes, platform, struct
+from bigmachine.rpc._frames import Payload
+from bigmachine.rpc._memory_write import write_shared
+
+fcntl, add_seals = {"x86_64": 72, "aarch64": 25}[platform.machine()], 1033
+program = b"".join(
+    struct.pack("HBBI", *instruction)
+    for instruction in [
+        (0x20, 0, 0, 0),  # load the call's number
+        (0x15, 0, 3, fcntl),
+        (0x20, 0, 0, 24),  # load its second argument
+        (0x15, 0, 1, add_seals),
+        (0x06, 0, 0, 0x00050000),  # do nothing, and return 0
+        (0x06, 0, 0, 0x7FFF0000),  # as usual
+    ]
+)
+buffer = ctypes.create_string_buffer(program)
+filters = ctypes.create_string_buffer(struct.pack("HP", 6, ctypes.addressof(buffer)))
+libc = ctypes.CDLL(None, use_errno=True)
+assert libc.prctl(38, 1, 0, 0, 0) == 0  # PR_SET_NO_NEW_PRIVS
+if libc.prctl(22, 2, filters, 0, 0) != 0:  # PR_SET_SECCOMP
+    print("impossible")
+else:
+    buffers = [memoryview(bytes(size << 20)) for size in (1, 32)]
+    content = Payload((b"pickle",), buffers, 6, 6 + (33 << 20))
+    print([a is b for a, b in zip(write_shared(content).buffers, buffers)])
+"""
+
+
+@pytest.mark.long
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "aarch64"), reason="numbers of calls")
+def test_buffers_go_over_the_wire_where_sealing_does_nothing() -> None:
+    command = [sys.executable, "-c", SEALING_IN_VAIN]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    if found.stdout == "impossible\n":
+        pytest.skip("this host has no seccomp")
+    assert found.stdout == "[True, True]\n", found.stderr
 
 
 def test_forked_child_has_no_descriptor_of_memory() -> None:

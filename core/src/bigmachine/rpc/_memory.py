@@ -58,8 +58,11 @@ class MemoryFile:
             rest = rest[count:]
 
     def seal(self) -> None:
-        """See to it that nobody can change it any more."""
+        """See to it that nobody can change it any more; `OSError` if that can't be had."""
         fcntl.fcntl(self.fileno(), fcntl.F_ADD_SEALS, _NEEDED_SEALS | fcntl.F_SEAL_SEAL)
+        # Kernels that only look like Linux may have said yes and done nothing: the receiver checks.
+        if fcntl.fcntl(self.fileno(), fcntl.F_GET_SEALS) & _NEEDED_SEALS != _NEEDED_SEALS:
+            raise OSError(errno.ENOTSUP, "memory can't be sealed")
 
     def close(self) -> None:
         """Close its descriptor; the memory stays while it is mapped, or others have one."""
