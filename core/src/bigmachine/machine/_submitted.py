@@ -29,7 +29,8 @@ class Submitted:
         The keepalive was sent after the reply to the one before, and has arrived after all calls
         that were submitted by then.
         """
-        for future, replies_before in list(self._replies_before.items()):
+        # A copy: other threads add and remove meanwhile.
+        for future, replies_before in self._replies_before.copy().items():
             if replies_before < self._replies:
                 self.discard(future)
         self._replies += 1
