@@ -195,11 +195,7 @@ _ALIGNMENT_BYTES = 64  # a cache line, which is what the largest vectors of a pr
 
 def _new_file() -> IO[bytes]:
     """Return a file in memory, if there is such; closed, it is gone."""
-    for flags in (_MFD_NOEXEC_SEAL, 0):  # some hosts allow only the one, older ones the other
-        with contextlib.suppress(AttributeError, OSError):
-            number = os.memfd_create("bigmachine-service", os.MFD_CLOEXEC | flags)
-            return open(number, "wb+", buffering=0)
+    with contextlib.suppress(AttributeError, OSError):
+        number = os.memfd_create("bigmachine-service", os.MFD_CLOEXEC)
+        return open(number, "wb+", buffering=0)
     return tempfile.TemporaryFile(buffering=0)
-
-
-_MFD_NOEXEC_SEAL = 8

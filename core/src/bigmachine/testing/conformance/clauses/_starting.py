@@ -233,14 +233,16 @@ class Starting:
             [machine, *_] = await session.start(1, services=SERVICES, environ=_ENVIRON)
             for name, value in _ENVIRON.items():
                 found = await machine.call("Probe.environ", name)
-                assert found == value, f"{name} is {_short(found)}, not {_short(value)}"
+                is_same = found == value  # not within the assert: see READ-1
+                assert is_same, f"{name} is {_short(found)}, not {_short(value)}"
 
     @must("MACHINE-3")
     async def test_requested_arguments_reach_the_machine(self, kit: Kit) -> None:
         async with kit.session() as session:
             [machine, *_] = await session.start(1, services=SERVICES, argv=_ARGV)
             found = await machine.call("Probe.argv")
-            assert found == _ARGV, f"sys.argv is {_short(found)}, not {_short(_ARGV)}"
+            is_same = found == _ARGV
+            assert is_same, f"sys.argv is {_short(found)}, not {_short(_ARGV)}"
 
     @must("MACHINE-4")
     async def test_machine_ends_when_it_is_told_to(self, kit: Kit) -> None:

@@ -50,7 +50,8 @@ class Wire:
         data = os.urandom(kit.config.payload_bytes)
         size, digest = await machine.call("Probe.digest", data)
         assert (size, digest) == (len(data), hashlib.sha256(data).hexdigest())
-        assert await machine.call("Probe.echo", data) == data
+        is_same = await machine.call("Probe.echo", data) == data  # see READ-1
+        assert is_same, f"{len(data)} bytes came back changed"
 
     @must("WIRE-4")
     async def test_concurrent_calls_each_get_their_own_result(self, kit: Kit) -> None:
