@@ -582,9 +582,9 @@ def test_buffers_beyond_so_many_mappings_are_copied(monkeypatch: pytest.MonkeyPa
             received.append(receiver.take(n, size))
             assert np.array_equal(received[n], content)
             assert not received[n].readonly
-        assert len(left()) == 2
+        until(lambda: len(left()) == 2)  # a thread frees what was large, and is sent
         received = received[3:]
-        assert left() == []
+        until(lambda: left() == [])
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
