@@ -98,6 +98,17 @@ async def with_fault(
     return machines
 
 
+async def all_but_one(
+    session: bm.AsyncSession, inject: Callable[[InProcessSystem, str], object]
+) -> list[bm.AsyncMachine]:
+    """Do so with six machines; return the five that run, and have the service."""
+    machines = await with_fault(session, 6, inject)
+    running = [machine for machine in machines if machine.state == bm.State.RUNNING]
+    assert len(running) == 5
+    await check(running)
+    return running
+
+
 def files() -> int:
     """How many descriptors this process, which has all machines, has of such services."""
     found = 0
@@ -147,10 +158,7 @@ def test_failure_of_a_service_that_was_passed_on_names_its_phase() -> None:
 @pytest.mark.long
 def test_other_machines_start_if_the_one_that_passes_a_service_on_dies() -> None:
     async def test(session: bm.AsyncSession) -> None:
-        machines = await with_fault(session, 6, lambda system, name: system.kill(name))
-        running = [machine for machine in machines if machine.state == bm.State.RUNNING]
-        assert len(running) == 5
-        await check(running)
+        running = await all_but_one(session, lambda system, name: system.kill(name))
         assert sum(map(sent, running)) < 1.2 * SIZE
 
     run(test)
@@ -159,10 +167,7 @@ def test_other_machines_start_if_the_one_that_passes_a_service_on_dies() -> None
 @pytest.mark.long
 def test_other_machines_start_if_the_one_that_passes_a_service_on_is_cut_off() -> None:
     async def test(session: bm.AsyncSession) -> None:
-        machines = await with_fault(session, 6, lambda system, name: system.partition(name))
-        running = [machine for machine in machines if machine.state == bm.State.RUNNING]
-        assert len(running) == 5
-        await check(running)
+        await all_but_one(session, lambda system, name: system.partition(name))
 
     run(test)
 

@@ -849,7 +849,7 @@ def test_memory_is_offered_to_peers_of_this_host_alone(monkeypatch: pytest.Monke
         assert (channel.memory, offer) == (None, "")
 
 
-def test_process_without_descriptors_to_take_buffers_neither_offers_nor_accepts_memory(
+def test_process_without_spare_descriptors_neither_offers_nor_accepts_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with offering() as (listener, channel, offer):

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 
-class Submitted:
-    """The futures of submitted calls that may not have reached the machine; for any thread."""
+class Submitted(dict[object, int]):
+    """The futures of submitted calls that may not have reached the machine; for any thread.
+
+    With each is how many keepalives were answered before. Nothing else refers to a future, so one
+    that is done is freed, with its result, as soon as its owner lets it go.
+    """
 
     def __init__(self) -> None:
-        # How many replies there were before each. Nothing else refers to a future, so one that is
-        # done is freed, with its result, as soon as its owner lets it go.
-        self._replies_before: dict[object, int] = {}
         self._replies = 0
-
-    def __bool__(self) -> bool:
-        return bool(self._replies_before)
 
     def add(self, future: object) -> None:
         """Add a call that is to be sent."""
-        self._replies_before[future] = self._replies
+        self[future] = self._replies
 
     def discard(self, future: object) -> None:
         """Remove a call that is done."""
-        self._replies_before.pop(future, None)
+        self.pop(future, None)
 
     def keepalive_replied(self) -> None:
         """Remove the calls that have arrived.
@@ -30,7 +28,7 @@ class Submitted:
         that were submitted by then.
         """
         # A copy: other threads add and remove meanwhile.
-        for future, replies_before in self._replies_before.copy().items():
+        for future, replies_before in self.copy().items():
             if replies_before < self._replies:
                 self.discard(future)
         self._replies += 1
