@@ -182,6 +182,16 @@ def test_leaving_debugger_fails_call_and_says_so(machine, line):
         assert machine.call("Shop.pid") > 0
 
 
+def test_program_may_close_its_output_while_the_last_lines_of_a_method_come(machine):
+    for _ in range(2):  # the second finds another terminal
+        with typist() as person:
+            call = machine.submit("Shop.total", [1])
+            person.read_to(PROMPT)
+            sys.stdout.close()
+            person.type("p 1 ;; c\n")
+            assert call.result() == 1
+
+
 def test_stopped_methods_of_several_machines_wait_for_their_turn(machines):
     with typist() as person:
         calls = [machines[0].submit("Shop.total", [1])]

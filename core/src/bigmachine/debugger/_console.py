@@ -51,8 +51,8 @@ class Console:
                 self._print("--KeyboardInterrupt--\n")
 
     def write(self, text: str) -> None:
-        """Print text."""
-        with _turn, screen.cleared():
+        """Print text that needs no answer; it is lost if the program has closed the terminal."""
+        with _turn, screen.cleared(), contextlib.suppress(OSError, ValueError):
             self._print(text)
 
     def give_up(self, text: str) -> None:
