@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import io
 import pickle
+import signal
 import subprocess
 import sys
 import threading
@@ -24,7 +25,7 @@ from bigmachine.rpc._frames import (
     Payload,
     message_frame,
 )
-from bigmachine.rpc._marshal import check_size, dump_arguments, dump_service
+from bigmachine.rpc._marshal import check_size, dump_arguments, dump_result, dump_service
 from bigmachine.rpc._payload import dumps, loads
 from bigmachine.rpc.client._uploads import is_file, is_stream
 from tests.unit.rpc.wires import Open, decoded, run
@@ -96,6 +97,28 @@ def test_large_buffers_are_sent_without_copy() -> None:
     # A str shares its memory too, when it is ASCII: CPython has it as UTF-8 already.
     payload = dumps(text)
     assert over_the_wire(payload) == text
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no such signal")
+def test_signals_are_handled_while_a_large_result_is_copied() -> None:
+    handled = 0
+
+    def handle(*_: object) -> None:
+        nonlocal handled
+        handled += 1
+
+    array = np.ones(256 << 20, np.uint8)
+    before = signal.signal(signal.SIGVTALRM, handle)
+    try:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0.001, 0.001)
+        payload = dump_result("Service.method", array)
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
+    assert handled > 5  # and so could other threads run
+    [copy] = payload.buffers
+    array[:] = 2
+    assert bytes(copy) == b"\1" * array.nbytes
 
 
 def test_small_array_is_sent_inside_pickle() -> None:

@@ -6,6 +6,7 @@ import io
 import pickle
 from typing import Any
 
+from ._allocation import copy_of
 from ._frames import MAX_BUFFERS, SHARED_BYTES, Buffer, Frame, Payload
 from ._memory_socket import MemorySocket
 from ._pickler import Pickler
@@ -90,7 +91,7 @@ def owned(payload: Payload, memory: MemorySocket | None = None) -> Payload:
     if chunks is payload.chunks:
         chunks = [chunk if _is_immutable(chunk) else bytes(chunk) for chunk in chunks]
     buffers = [
-        new if new is not old or _is_immutable(old.obj) else memoryview(bytearray(old))
+        new if new is not old or _is_immutable(old.obj) else copy_of(old)
         for old, new in zip(payload.buffers, copied.buffers, strict=True)
     ]
     return payload._replace(chunks=chunks, buffers=buffers)
