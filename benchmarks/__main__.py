@@ -22,6 +22,7 @@ from typing import Any
 from benchmarks import _bytecode, _check, _computer, _report, _run
 from benchmarks._contestant import CONTESTANTS, DEFAULT, Contestant, load
 from benchmarks._measure import FULL, QUICK
+from benchmarks._memory import touch_free_memory
 from benchmarks._results import Results, Round
 
 ROUNDS = 3
@@ -176,6 +177,7 @@ def run_rounds(
                     say(f"round {number + 1}/{total}: {contestant.title}: no time left\n")
                     continue
                 say(f"round {number + 1}/{total}: {contestant.title}")
+                touch_free_memory()
                 turn_begin = time.monotonic()
                 outcome = run.round(contestant, until=end)
                 rounds[contestant.name].append(outcome)
