@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -90,8 +91,7 @@ class Vm:
 
     def __init__(self, python: str = sys.executable, *, disk: Path | None = None) -> None:
         self.disk = disk or Path(tempfile.mkdtemp(prefix="bigmachine-vm-"))
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.address = f"127.0.0.1:{probe.getsockname()[1]}"
+        self.address = f"127.0.0.1:{_free_port()}"
         (self.disk / "bin").mkdir(exist_ok=True)
         with contextlib.suppress(FileExistsError):
             (self.disk / "bin" / "python3").symlink_to(python)
@@ -170,3 +170,15 @@ def _is_alive(pid: int | None) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+def _free_port() -> int:
+    """Return a port that is free, and stays so until the VM listens there.
+
+    It is below those that Linux gives to any connection (``net.ipv4.ip_local_port_range``).
+    """
+    while True:
+        port = random.randrange(20_000, 32_768)
+        with contextlib.suppress(OSError):
+            socket.create_server(("127.0.0.1", port)).close()
+            return port
