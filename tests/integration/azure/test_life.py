@@ -108,12 +108,16 @@ def test_missing_power_state_is_unknown_and_not_the_end(run, arm):
 
 
 @pytest.mark.long
-def test_new_vm_that_is_not_found_has_not_ended(run, arm, monkeypatch):
+def test_vm_that_was_new_when_it_was_not_found_has_not_ended(run, arm, monkeypatch):
     monkeypatch.setattr("bigmachine_azure._vms._NEW_SECONDS", 60.0)
+
+    def grow_old(_):
+        monkeypatch.setattr("bigmachine_azure._vms._NEW_SECONDS", 0.0)
+        return True
 
     async def test(kit):
         [instance] = await kit.start()
-        arm.refuse("virtual_machines.get", NOT_FOUND)
+        arm.refuse("virtual_machines.get", NOT_FOUND, when=grow_old)
         assert await kit.system.keepalive_failed(instance) is None
         unknown = Instance(f"m9.{SESSION}", "")
         assert "no VM of this session" in (await kit.system.keepalive_failed(unknown)).detail

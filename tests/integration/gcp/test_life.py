@@ -119,10 +119,15 @@ def test_reason_is_unknown_if_operations_may_not_be_listed(run, gce, monkeypatch
 
 
 @pytest.mark.long
-def test_new_instance_that_is_not_found_has_not_ended(run, gce):
+def test_instance_that_was_new_when_it_was_not_found_has_not_ended(run, gce, monkeypatch):
+    def grow_old(_):
+        monkeypatch.setattr("bigmachine_gcp._vms._NEW_SECONDS", 0.0)
+        return True
+
     async def test(kit):
         [instance] = await kit.start()
-        gce.refuse("instances.get", GceError(404, "notFound", "The resource was not found"))
+        not_found = GceError(404, "notFound", "The resource was not found")
+        gce.refuse("instances.get", not_found, when=grow_old)
         assert await kit.system.keepalive_failed(instance) is None
         unknown = Instance(f"m9.{SESSION}", "", id="bm-test-0123abcd-m9", zone=ZONE)
         assert "no longer has it" in (await kit.system.keepalive_failed(unknown)).detail

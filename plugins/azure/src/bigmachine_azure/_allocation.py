@@ -51,8 +51,9 @@ async def await_allocation(
         id = each.vm.id
         for delay in poll_intervals():
             await trio.sleep(delay)
+            is_new = vms.is_new(id)
             found = await vms.describe(id)
-            if found is None and vms.is_new(id):
+            if found is None and is_new:
                 continue
             latest[id] = found
             if found is None or _runs(found) or _has_failed(found):

@@ -23,10 +23,10 @@ async def await_addresses(all_vms: Vms, vms: Sequence[Vm], *, is_public: bool) -
     """
 
     async def describe(vm: Vm) -> Vm | None:
+        is_new = all_vms.is_new(vm.id)
         found = await all_vms.describe(vm.id)
         if found is None:
-            gone = dataclasses.replace(vm, provisioning_state="deleting")
-            return None if all_vms.is_new(vm.id) else gone
+            return None if is_new else dataclasses.replace(vm, provisioning_state="deleting")
         [complete] = await all_vms.with_addresses([found])
         return complete
 

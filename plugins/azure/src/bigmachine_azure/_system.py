@@ -144,6 +144,7 @@ class AzureSystem(CloudSystem):
         id = self.resources.id_of(instance)
         if not id:
             return Termination(StopReason.GONE, "it is no VM of this session")
+        is_new = self._vms.is_new(id)  # now: the answer may take long
         with trio.move_on_after(self.keepalive().rpc_timeout):
             try:
                 vm = await self._vms.describe(id)
@@ -152,7 +153,7 @@ class AzureSystem(CloudSystem):
                 return None
             if vm is not None:
                 return explain_ended(vm) if vm.has_ended else None
-            if not self._vms.is_new(id):
+            if not is_new:
                 return explain_missing(market=self.resources.markets.get(id, ""))
         return None
 

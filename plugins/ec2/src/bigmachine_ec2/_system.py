@@ -162,6 +162,7 @@ class Ec2System(CloudSystem):
         """Return why the instance ended, as EC2 describes it; None if it runs."""
         from ._errors import AwsError
 
+        is_new = self._api.is_new(instance.id)  # now: the answer may take long
         with trio.move_on_after(self.keepalive().rpc_timeout):
             try:
                 vm = await self._vms.describe(instance.id)
@@ -170,7 +171,7 @@ class Ec2System(CloudSystem):
                 return None
             if vm is not None:
                 return vm.termination() if vm.has_ended else None
-            if instance.id not in self.resources.ids.values() or not self._api.is_new(instance.id):
+            if instance.id not in self.resources.ids.values() or not is_new:
                 return Termination(StopReason.GONE, "EC2 no longer has this instance")
         return None
 

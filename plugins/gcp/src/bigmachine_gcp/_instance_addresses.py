@@ -22,8 +22,9 @@ async def await_addresses(
     """
 
     async def describe(vm: Vm) -> Vm | None:
+        is_new = all_vms.is_new(vm.id)
         found = await all_vms.describe(vm.id)
-        if found is None and not all_vms.is_new(vm.id):
+        if found is None and not is_new:
             return dataclasses.replace(vm, state=_GONE)
         return found
 

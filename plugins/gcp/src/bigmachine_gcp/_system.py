@@ -144,7 +144,7 @@ class GcpSystem(CloudSystem):
         id = self.resources.id_of(instance)
         if not id:
             return Termination(StopReason.GONE, "it is no instance of this session")
-        vm = None
+        vm, is_new = None, self._vms.is_new(id)  # now: the answer may take long
         with trio.move_on_after(self.keepalive().rpc_timeout) as scope:
             try:
                 vm = await self._vms.describe(id)
@@ -153,7 +153,6 @@ class GcpSystem(CloudSystem):
                 return None
         if scope.cancelled_caught or (vm is not None and not vm.has_ended):
             return None
-        is_new = self._vms.is_new(id)
         with trio.move_on_after(self.keepalive().rpc_timeout):
             url = self._vms.url(id)
             return await self._project.terminations.explain(id, vm, url=url, is_new=is_new)
