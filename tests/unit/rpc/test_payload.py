@@ -108,14 +108,14 @@ def test_signals_are_handled_while_a_large_result_is_copied() -> None:
         handled += 1
 
     array = np.ones(256 << 20, np.uint8)
-    before = signal.signal(signal.SIGVTALRM, handle)
+    before = signal.signal(signal.SIGPROF, handle)
     try:
-        signal.setitimer(signal.ITIMER_VIRTUAL, 0.001, 0.001)
+        signal.setitimer(signal.ITIMER_PROF, 0.001, 0.001)
         payload = dump_result("Service.method", array)
     finally:
-        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-        signal.signal(signal.SIGVTALRM, before)
-    assert handled > 5  # and so could other threads run
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
+    assert handled > 2  # and so could other threads run: at once, it is one or two
     [copy] = payload.buffers
     array[:] = 2
     assert bytes(copy) == b"\1" * array.nbytes
