@@ -22,6 +22,7 @@ from bigmachine.rpc import ConnectionLost, FrameConnection, dial, http_client
 from bigmachine.rpc._frames import Kind
 from bigmachine.rpc._lane_channel import LaneChannel
 from bigmachine.rpc._payload import dumps
+from bigmachine.rpc._tasks import Job
 from bigmachine.rpc.client._dial import _dial_lane
 from bigmachine.rpc.client._lanes import Lane, Lanes
 from bigmachine.rpc.client._pickled_call import pickle_call
@@ -34,12 +35,20 @@ from tests.unit.rpc.wires import DRIVER, MACHINE, run, serving
 class Work:
     def __init__(self) -> None:
         self.over = threading.Event()
+        self.lane_thread: threading.Thread | None = None
+        self.before: Callable[[], None] | None = None
 
     def add(self, a: int, b: int) -> int:
         return a + b
 
     def hold(self) -> None:
         self.over.wait(60)
+
+    def wait_in_loop(self) -> Awaitable[None]:
+        self.lane_thread = threading.current_thread()
+        if self.before is not None:
+            self.before()
+        return trio.sleep_forever()
 
     def take(self, array: Any) -> None:
         while not isinstance(array, memoryview):
@@ -223,6 +232,40 @@ def test_call_of_a_lane_counts_as_one_in_flight_at_both_ends() -> None:
             work.over.set()
             await eventually(lambda: not it.server.activity()[1])
             await eventually(lambda: not it.connection.is_in_use)
+            [serving] = it.server._connections
+            for lane in tuple(serving._lanes.values()):
+                lane.end()
+            assert it.server.activity() == (begun + 1, False)
+
+    run(main)
+
+
+@pytest.mark.parametrize("when", ["before it goes on in the loop", "then"])
+def test_lane_that_ends_cancels_what_goes_on_in_the_loop(when: str) -> None:
+    async def main() -> None:
+        work = Work()
+        async with client(work) as it, trio.open_nursery() as nursery:
+            await it.await_lane()
+            [serving] = it.server._connections
+            [lane] = serving._lanes.values()
+            if when != "then":
+                token = trio.lowlevel.current_trio_token()
+                work.before = lambda: trio.from_thread.run_sync(lane.end, trio_token=token)
+            found: list[Any] = []
+
+            async def call() -> None:
+                found.append(await it.call("S.wait_in_loop"))
+
+            nursery.start_soon(call)
+            if when == "then":
+                await eventually(lambda: isinstance(lane.call and lane.call._work, Job))
+                lane.end()
+            await eventually(lambda: found)
+            assert isinstance(found[0], Error)
+            thread = work.lane_thread
+            assert thread is not None
+            await eventually(lambda: not thread.is_alive())
+            await eventually(lambda: not it.server.activity()[1])
 
     run(main)
 

@@ -74,7 +74,7 @@ class FrameDecoder:
         self.received_at = -math.inf
         """When something was received last; set by the reader, on its clock."""
         self.read_at = perf_counter()
-        """When its latest bytes came; unlike `received_at`, by the clock that costs the least."""
+        """The same, but by the clock that costs the least."""
         # The rest of a DATA frame that has not all arrived: where it goes, and how much.
         self._target: _IncomingBody | None = None
         self._missing = 0
@@ -101,7 +101,6 @@ class FrameDecoder:
 
     def received(self, count: int) -> None:
         """Report that ``count`` bytes were received into what `buffer` returned."""
-        self.read_at = perf_counter()
         if self._missing and self._target is not None and self._start == self._end:
             self._target.filled += count
             self._missing -= count

@@ -87,11 +87,6 @@ class LaneChannel:
         return None
 
     @property
-    def read_at(self) -> float:
-        """When the bytes of the latest frame came, by `perf_counter`."""
-        return self._decoder.read_at
-
-    @property
     def has_ended(self) -> bool:
         """Whether the peer has ended it, or has sent what nobody has asked for."""
         self._sock.setblocking(False)

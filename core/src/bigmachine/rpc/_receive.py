@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from time import perf_counter
 
 import trio
 
@@ -65,4 +66,4 @@ async def receive_frames(
         if not count:
             return False
         decoder.received(count)
-        decoder.received_at = clock.current_time()
+        decoder.received_at, decoder.read_at = clock.current_time(), perf_counter()

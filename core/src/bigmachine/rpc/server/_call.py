@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import inspect
 import math
-import threading
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
@@ -53,15 +52,11 @@ class Call(ABC):
         if not self.method.is_of_supervisor:
             if self._pools.is_closed:
                 return
-            with self._pools.counting:
-                self._pools.begun += 1
+            self._pools.begun += 1
         if self.method.is_async:
             self._work = self._pools.tasks.start(self._run_in_loop, within=within)
-        elif self.method.processes is None:
-            self._start_in_thread(self._run_in_thread)
         else:
-            process_call = self.method.processes.call(self.method.name)
-            self._start_in_thread(lambda: self._run_in_process(process_call), process_call)
+            self._start_def()
 
     def cancel(self) -> None:
         """Cancel the method; one that runs in a thread continues, but nobody waits for it."""
@@ -134,6 +129,14 @@ class Call(ABC):
     def _wait_and_start(self) -> None:
         """Start again when there is room; in the trio loop."""
         self.when_room(lambda: None if self.is_cancelled else self.start())
+
+    def _start_def(self) -> None:
+        """Start a ``def`` method."""
+        if self.method.processes is None:
+            self._start_in_thread(self._run_in_thread)
+        else:
+            process_call = self.method.processes.call(self.method.name)
+            self._start_in_thread(lambda: self._run_in_process(process_call), process_call)
 
     def _start_in_thread(
         self, run: Callable[[], Callable[[], None]], work: Work | None = None
@@ -293,9 +296,10 @@ class Pools:
     is_closed: bool = False
     """Whether calls that come now are left unanswered, because the machine is about to end."""
     begun: int = 0
-    """How many calls have begun so far, without the supervisor's; some count twice."""
-    counting: threading.Lock = field(default_factory=threading.Lock)
-    """Held to count: calls begin in the loop and in the threads of lanes."""
+    """How many calls have begun so far, without the supervisor's; some count twice.
+
+    Those over a lane are counted there until it ends: this is changed in the loop only.
+    """
     posts: set[Call] = field(default_factory=set)
     """The calls by POST that are in flight."""
     cancelled: weakref.WeakSet[Call] = field(default_factory=weakref.WeakSet)

@@ -121,6 +121,11 @@ class ServingConnection:
         yield from self._calls.values()
         yield from filter(None, [lane.call for lane in self._lanes.values()])
 
+    @property
+    def begun_over_lanes(self) -> int:
+        """How many calls have begun over its lanes; see `Pools.begun`."""
+        return sum(lane.begun for lane in self._lanes.values())
+
     def cancel_calls(self) -> None:
         """Cancel all calls but the supervisor's."""
         for lane in self._lanes.values():

@@ -40,7 +40,8 @@ class FrameCall(FramedCall):
         pools: Pools,
         began: float,
     ) -> None:
-        super().__init__(method, frame, pools, began)
+        super().__init__(method, pools, began)
+        self._frame = frame
         self.outgoing: OutgoingStream | None = None
         self._stream = frame.stream
         self._uploads = uploads

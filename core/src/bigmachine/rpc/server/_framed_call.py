@@ -10,8 +10,7 @@ from typing import Any
 from .._exceptions import dump_exception
 from .._frames import Frame, Kind, Payload
 from .._marshal import load_arguments
-from ._call import Call, Pools
-from ._registry import Method
+from ._call import Call
 
 
 class FramedCall(Call):
@@ -19,9 +18,7 @@ class FramedCall(Call):
 
     __slots__ = ("_frame",)
 
-    def __init__(self, method: Method, frame: Frame, pools: Pools, began: float) -> None:
-        super().__init__(method, pools, began)
-        self._frame = frame
+    _frame: Frame
 
     def load_arguments(self) -> tuple[Sequence[Any], Mapping[str, Any]]:
         args, kwargs = load_arguments(self._frame)

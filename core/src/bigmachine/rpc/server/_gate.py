@@ -39,6 +39,14 @@ class Gate:
             (self._returning if returns else self._queue)[entered] = None
             return False
 
+    def enter_at_once(self) -> bool:
+        """Go in, if there is room; else return False."""
+        with self._lock:
+            if self._free:
+                self._free -= 1
+                return True
+            return False
+
     def give_up(self, entered: Callable[[], object]) -> bool:
         """Leave the queue; False if it is not in it, perhaps because it has just gone in."""
         with self._lock:

@@ -12,6 +12,7 @@ import logging
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
+from time import perf_counter
 
 import trio
 
@@ -47,8 +48,12 @@ class ServedLane:
         """The call that runs now."""
         self.is_replying = False
         """Whether the reply to a call that has ended is not sent yet."""
+        self.begun = 0
+        """How many calls have begun over it, without the supervisor's; see `Pools.begun`."""
         self.native_id = 0
         """Of the lane's thread, once it runs."""
+        self.memory: MemorySocket | None = None
+        """See `CallingLane`."""
         self._services = services
         self._pools = pools
         self._limit_bytes = limit_bytes
@@ -69,6 +74,7 @@ class ServedLane:
         try:
             if not self._has_ended:
                 self._channel = LaneChannel(channel, limit_bytes=self._limit_bytes)
+                self.memory = self._channel.memory
                 self._channels.put(self._channel)
                 await self._thread_ended.wait()
         finally:
@@ -76,8 +82,10 @@ class ServedLane:
 
     def end(self) -> None:
         """End the lane, and cancel the call that runs over it; in the trio loop."""
-        self._has_ended = True
-        self._removed()
+        if not self._has_ended:
+            self._has_ended = True
+            self._removed()
+            self._pools.begun += self.begun
         self.cancel_call()
         if self._channel is not None:
             self._channel.abort()
@@ -91,20 +99,6 @@ class ServedLane:
         if call is not None:
             call.method.calls.count_cancelled()
             call.cancel()
-
-    @property
-    def memory(self) -> MemorySocket | None:
-        """See `CallingLane`."""
-        return self._channel.memory if self._channel is not None else None
-
-    def forget(self, call: LaneCall) -> bool:
-        """See `CallingLane`."""
-        with self._lock:
-            if self.call is not call:
-                return False
-            self.call = None
-            self.is_replying = True
-            return True
 
     # -- in its thread --------------------------------------------------------
 
@@ -130,12 +124,13 @@ class ServedLane:
         """Serve one call, if another comes; keep nothing of it, as all of it may be large."""
         if (frame := channel.receive()) is None:
             return False
+        began, pools = perf_counter(), self._pools
         if frame.kind != Kind.CALL or frame.aux:
             raise ProtocolError(f"a frame of kind {frame.kind} over a lane")
         try:
             method = self._services.find(frame.name)
         except UsageError as exc:
-            if self._pools.is_closed:  # there are no more services; see `Server.end_calls`
+            if pools.is_closed:  # there are no more services; see `Server.end_calls`
                 return True
             channel.send_message(Kind.ERROR, frame.stream, dump_exception(CallError(exc)))
             return True
@@ -143,21 +138,31 @@ class ServedLane:
             channel.send_control(Kind.ELSEWHERE, frame.stream)
             return True
         new_call: Callable[..., LaneCall] = LaneCall
-        if frame.headers and self._pools.trace is not None:
-            new_call = functools.partial(TracedLaneCall, trace=self._pools.trace)
-        call = new_call(method, frame, lane=self, pools=self._pools, began=channel.read_at)
+        if frame.headers and pools.trace is not None:
+            new_call = functools.partial(TracedLaneCall, trace=pools.trace)
+        call = new_call(method, frame, lane=self, pools=pools, began=began)
         stream = frame.stream
         del frame  # it may be large, and the call may be long
         with self._lock:
             if self._has_ended:
                 return False
+            if not method.is_of_supervisor:
+                if pools.is_closed:  # as in `Call.start`
+                    return True
+                self.begun += 1
             self.call = call
-        if (reply := call.run()) is None:
-            return True
+        reply = call.run()
+        with self._lock:
+            if self.call is not call or reply is None:  # it was given up
+                return True
+            self.call = None
+            self.is_replying = True
         kind, payload = reply
         if kind == Kind.STREAM:
+            method.calls.count_cancelled()
             channel.send_control(kind, stream)
         else:
+            method.calls.finished(began, raised=kind == Kind.ERROR)
             channel.send_message(kind, stream, payload)
         self.is_replying = False
         return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import functools
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from queue import SimpleQueue
 from typing import Any, Protocol, TypeAlias
@@ -28,25 +29,31 @@ class LaneCall(FramedCall):
     What a ``def`` returns may be awaitable: then its thread waits while that goes on in the loop.
     """
 
-    __slots__ = ("_lane", "_replies")
+    __slots__ = ("_ended_in_loop", "_lane", "_outcome")
 
     _must_wait = False  # its caller reads nothing else before the reply
 
     def __init__(
         self, method: Method, frame: Frame, *, lane: CallingLane, pools: Pools, began: float
     ) -> None:
-        super().__init__(method, frame, pools, began)
+        super().__init__(method, pools, began)
+        self._frame = frame
         self._lane = lane
-        self._replies: SimpleQueue[Reply | None] = SimpleQueue()
+        self._outcome: Reply | None = None
+        self._ended_in_loop: threading.Event | None = None  # if it went on there
 
     def run(self) -> Reply | None:
         """Run the method, in this thread; return None once nobody waits for the reply."""
-        self.start()
-        return self._replies.get()
+        self._start_def()
+        # Either this sees that it is cancelled, or `cancel` sees the event.
+        if self._ended_in_loop is not None and not self.is_cancelled:
+            self._ended_in_loop.wait()
+        return self._outcome
 
     def cancel(self) -> None:
         super().cancel()
-        self._replies.put(None)
+        if self._ended_in_loop is not None:
+            self._ended_in_loop.set()
 
     def returned(self, result: object) -> Callable[[], None]:
         if type(result) not in PLAIN_TYPES and isinstance(result, Iterator):
@@ -81,17 +88,16 @@ class LaneCall(FramedCall):
             job.run_in_turn()()
 
     def _continue_in_loop(self, result: Any) -> None:
+        self._ended_in_loop = threading.Event()
         self._pools.threads.post(functools.partial(super()._continue_in_loop, result))
 
     def _refuse_items(self) -> None:
-        if self._lane.forget(self):
-            self.method.calls.count_cancelled()
-            self._replies.put((Kind.STREAM, _NOTHING))
+        self._finish(Kind.STREAM, _NOTHING)
 
     def _finish(self, kind: int, payload: Payload) -> None:
-        if self._lane.forget(self):
-            self.method.calls.finished(self._began, raised=kind == Kind.ERROR)
-            self._replies.put((kind, payload))
+        self._outcome = kind, payload
+        if self._ended_in_loop is not None:
+            self._ended_in_loop.set()
 
 
 class LaneJob(ThreadJob):
@@ -101,12 +107,11 @@ class LaneJob(ThreadJob):
 
     def run_in_turn(self) -> Callable[[], None]:
         """Go through the gates, and run; return what is to be called then."""
-        self._turn: SimpleQueue[bool] = SimpleQueue()
-        if self.exclusive is None and self._places.enter(self._begin):
+        if self.exclusive is None and self._places.enter_at_once():
             self._has_place = True  # as most of the time
         else:
-            if self.exclusive is not None:
-                self.start()
+            self._turn: SimpleQueue[bool] = SimpleQueue()
+            self.start()
             if not self._turn.get():
                 return do_nothing
         # In a context of its own, as in a thread of the pool.
@@ -126,13 +131,8 @@ class CallingLane(Protocol):
     """The lane over which a call came, with the ``native_id`` of its thread."""
 
     native_id: int
-
-    @property
-    def memory(self) -> MemorySocket | None:
-        """The way of large results past the wire, if there is one."""
-
-    def forget(self, call: LaneCall) -> bool:
-        """Have no call; False if this one was given up before."""
+    memory: MemorySocket | None
+    """The way of large results past the wire, if there is one."""
 
 
 _NOTHING = Payload((b"",), (), 0, 0)

@@ -122,7 +122,8 @@ class Server:
             call.is_running and not call.method.is_of_supervisor
             for call in tuple(self._pools.cancelled)
         )
-        return self._pools.begun, is_busy
+        begun = self._pools.begun + sum(c.begun_over_lanes for c in self._connections)
+        return begun, is_busy
 
     def metrics(self) -> list[Metric]:
         """Return its metrics: of its calls, without the supervisor's, and of its connections."""

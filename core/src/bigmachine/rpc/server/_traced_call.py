@@ -47,7 +47,7 @@ class _TracedFramedCall(_TracedCall, FramedCall):
     """What both kinds of those share whose frame has headers."""
 
     def __init__(self, method: Method, frame: Frame, *args: Any, trace: Trace, **rest: Any) -> None:
-        super().__init__(method, frame, *args, **rest)
+        super().__init__(method, frame, *args, **rest)  # type: ignore[arg-type]  # the same
         self.span = trace(self.method.name, load_headers(frame.headers))
 
     def _finish(self, kind: int, payload: Payload) -> None:
@@ -66,10 +66,6 @@ class TracedFrameCall(_TracedFramedCall, FrameCall):
 
 class TracedLaneCall(_TracedFramedCall, LaneCall):
     """A `LaneCall` whose frame has headers."""
-
-    def _refuse_items(self) -> None:
-        self.span.end("returned")
-        super()._refuse_items()
 
 
 class TracedPostCall(_TracedCall, PostCall):
