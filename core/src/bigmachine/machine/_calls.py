@@ -20,7 +20,7 @@ from ..services._functions import name_of
 from ..services._handle import Handle
 from ._call_options import CallOptions
 from ._controller import Controller
-from ._handle_record import check_not_handling
+from ._handle_record import this_thread
 from ._observed_call import ObservedCall
 from ._submitted import Submitted
 from ._time_limits import TimeLimits
@@ -90,9 +90,9 @@ class Calls:
             or (lanes := connection.lanes) is None
             or self._controller.submitted
             or type(call) is ObservedCall
+            or this_thread.handles_record_of_machine  # `Portal.start` says what is wrong
         ):
             return UNTRIED
-        check_not_handling()
         deadline = None
         if timeout == math.inf:
             outcome = lanes.outcome(call)

@@ -184,8 +184,12 @@ class Controller:
 
     @property
     def connection(self) -> Connection | None:
-        """What callers use, while the machine is ``RUNNING`` and connected."""
-        self._check_process()
+        """What callers use, while the machine is ``RUNNING`` and connected.
+
+        `UsageError` in a forked child, where the machine is not its own.
+        """
+        if os.getpid() != self._pid:
+            raise UsageError(FORKED)
         return self._link.connection if self.lifecycle.state is State.RUNNING else None
 
     async def connected(self) -> Connection:
@@ -210,7 +214,8 @@ class Controller:
 
     async def shutdown(self) -> None:
         """Stop, after asking the machine to end by itself; return when it is freed."""
-        self._check_process()
+        if os.getpid() != self._pid:
+            raise UsageError(FORKED)
         connection = self._link.connection
         if self.owned and self.lifecycle.state != State.STOPPED and connection is not None:
             await self._log.catch_up(connection)
@@ -331,8 +336,3 @@ class Controller:
         if self._bootstrap is None or (report := await self._bootstrap.exit_report()) is None:
             return None
         return self.notices.explain(Termination(StopReason.EXITED, report))
-
-    def _check_process(self) -> None:
-        """Raise `UsageError` in a forked child, where the machine is not its own."""
-        if os.getpid() != self._pid:
-            raise UsageError(FORKED)

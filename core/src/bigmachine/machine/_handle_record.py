@@ -16,7 +16,7 @@ class _Thread(threading.local):
     handles_record_of_machine = False
 
 
-_thread = _Thread()
+this_thread = _Thread()
 
 
 def handle_record(record: logging.LogRecord, *, is_of_machine: bool = False) -> None:
@@ -26,7 +26,7 @@ def handle_record(record: logging.LogRecord, *, is_of_machine: bool = False) -> 
     too, and so on without end.
     """
     logger = logging.getLogger(record.name)
-    _thread.handles_record_of_machine = is_of_machine
+    this_thread.handles_record_of_machine = is_of_machine
     try:
         # Not in the handler, which holds its lock: others need that, to log or to end the process.
         for handler in _handlers(logger):
@@ -37,12 +37,12 @@ def handle_record(record: logging.LogRecord, *, is_of_machine: bool = False) -> 
         with contextlib.suppress(BaseException):
             traceback.print_exc()
     finally:
-        _thread.handles_record_of_machine = False
+        this_thread.handles_record_of_machine = False
 
 
 def check_not_handling() -> None:
     """Raise `UsageError` in the thread that handles a machine's record now."""
-    if _thread.handles_record_of_machine:
+    if this_thread.handles_record_of_machine:
         raise UsageError(
             "a logging handler that handles a machine's record can't call a machine: what the "
             "method logs would come back to the handler, and so on; hand the record to a thread"

@@ -53,16 +53,12 @@ class Link:
         self._probe_boot_program = probe_boot_program
         self._changed = changed
         self._served: _Served | None = None
+        self.connection: Connection | None = None
+        """The live connection, if there is one; for any thread."""
         self._is_judging = False
         self._last_reply = KeepaliveReply(next=timings.period, healthy=True)
         self.first_error: Exception | None = None
         """Why the latest attempt of `first` failed."""
-
-    @property
-    def connection(self) -> Connection | None:
-        """The live connection, if there is one."""
-        served = self._served  # read once: the caller may be in another thread
-        return served.connection if served is not None else None
 
     @property
     def is_in_doubt(self) -> bool:
@@ -209,7 +205,7 @@ class Link:
 
     def _use(self, served: _Served) -> None:
         """Use this connection from now on."""
-        self._served = served
+        self._served, self.connection = served, served.connection
         if not served.connection.is_open:  # lost as soon as it was made
             self._lose()
         self._changed.set()
@@ -220,7 +216,7 @@ class Link:
         self._changed.set()
 
     def _lose(self) -> None:
-        self._served = None
+        self._served = self.connection = None
         self._is_judging = True
         self._changed.set()
 

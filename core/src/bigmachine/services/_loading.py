@@ -20,32 +20,28 @@ class _Thread(threading.local):
     is_loop = False
 
 
-_thread = _Thread()
+this_thread = _Thread()
+"""Whether it is a session's own, which must not wait for another one's; and what it loads."""
 
 
 @contextlib.contextmanager
 def loading(service: str) -> Iterator[None]:
     """Mark the block in which a machine loads the service of this name."""
-    _thread.service = service
+    this_thread.service = service
     try:
         yield
     finally:
-        _thread.service = ""
+        this_thread.service = ""
 
 
 def mark_loop_thread() -> None:
     """Say that this thread is a session's own, and runs nothing but its loop."""
-    _thread.is_loop = True
-
-
-def is_loop_thread() -> bool:
-    """Whether this thread is a session's own, which must not wait for another one's."""
-    return _thread.is_loop
+    this_thread.is_loop = True
 
 
 def check_not_loading() -> None:
     """Raise `UsageError` in such a block."""
-    if service := _thread.service:
+    if service := this_thread.service:
         raise UsageError(
             f"a machine that imports the module of service {service!r} would open a session of "
             'its own: put what opens sessions below `if __name__ == "__main__":`'
@@ -54,7 +50,7 @@ def check_not_loading() -> None:
 
 def check_may_block() -> None:
     """Raise `UsageError` where nothing may wait for a session: in the thread of another one."""
-    if is_loop_thread():
+    if this_thread.is_loop:
         if file := _file_being_imported():
             raise UsageError(
                 f"{file} opens a session while bigmachine imports it in place of a library: its "

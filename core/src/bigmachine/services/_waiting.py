@@ -9,11 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
-from typing import Protocol, TypeVar
-
-A = TypeVar("A")
-T = TypeVar("T")
+from collections.abc import Iterator
+from typing import Protocol
 
 
 class Pausable(Protocol):
@@ -48,16 +45,6 @@ def stop_watching() -> None:
     """Let the method of this thread do nothing for long: somebody debugs it."""
     if thread_state.runs is not None:
         thread_state.runs.is_watched = False
-
-
-def run_waiting(function: Callable[[A], T], argument: A) -> T:
-    """Call ``function``, which waits for another machine, in a `waiting` block; in less time."""
-    global _has_waited
-    if thread_state.runs is None:
-        _has_waited = True
-        return function(argument)
-    with waiting():
-        return function(argument)
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ import trio
 from outcome import Error, Outcome, Value
 
 from ...errors import ProtocolError, UsageError
-from ...services._waiting import run_waiting
+from ...services._waiting import thread_state, waiting
 from .._exceptions import load_exception
 from .._frames import LAST_STREAM, Frame, Kind
 from .._lane_channel import LaneChannel, is_of_connection
@@ -113,7 +113,10 @@ class Lanes:
             self._miss()
             return None
         lane.channel.time_left = time_left
-        return run_waiting(lane.outcome, call)
+        if thread_state.runs is None:  # a `waiting` block would do nothing, and takes longer
+            return lane.outcome(call)
+        with waiting():
+            return lane.outcome(call)
 
     async def run(self) -> None:
         """Make lanes that are wanted, and close those that are idle, until cancelled."""
