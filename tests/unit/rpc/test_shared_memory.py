@@ -538,8 +538,7 @@ def announced(size: int, *, number: int = 0) -> bytes:
 
 def receive(decoder: FrameDecoder, data: bytes) -> list[Any]:
     decoder.buffer()[: len(data)] = data
-    decoder.received(len(data))
-    return [*decoder.frames()]
+    return [*decoder.frames(len(data))]
 
 
 @pytest.mark.parametrize("breach", BREACHES)

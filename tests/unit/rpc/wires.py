@@ -38,8 +38,7 @@ def decoded(decoder: FrameDecoder, data: bytes, *, piece: int = 1 << 30) -> Iter
         count = min(len(room), len(rest), piece)
         room[:count] = rest[:count]
         rest = rest[count:]
-        decoder.received(count)
-        yield from decoder.frames()
+        yield from decoder.frames(count)
 
 
 class Wire:

@@ -5,6 +5,7 @@ Every length is checked before anything is allocated for it.
 
 from __future__ import annotations
 
+import functools
 import math
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -47,7 +48,7 @@ _MAX_SCRATCH_BYTES = 2 * MAX_PAYLOAD_BYTES
 class FrameDecoder:
     """Turns received bytes into frames.
 
-    Read into `buffer`, report how much with `received`, then iterate over `frames`.
+    Read into `buffer`, then ask for `frames`, or for each `next_frame`; and so on.
     After a `ProtocolError`, close the connection. ``limit_bytes`` is the largest message
     accepted, and the most that all incomplete messages may have together. If ``is_wanted`` is
     False for a stream, the bodies of its messages are skipped. Buffers in shared memory are taken
@@ -99,14 +100,6 @@ class FrameDecoder:
             self._start, self._end = 0, len(rest)
         return self._scratch[self._end :]
 
-    def received(self, count: int) -> None:
-        """Report that ``count`` bytes were received into what `buffer` returned."""
-        if self._missing and self._target is not None and self._start == self._end:
-            self._target.filled += count
-            self._missing -= count
-        else:
-            self._end += count
-
     def forget(self, stream: int) -> None:
         """Drop the unfinished message of a cancelled stream, if there is one."""
         body = self._bodies.pop(stream, None)
@@ -126,13 +119,23 @@ class FrameDecoder:
         """Whether the bytes so far end where a frame and a message end."""
         return self._start == self._end and not self._missing and not self._bodies
 
-    def frames(self) -> Iterator[Frame]:
-        """Yield each frame that is complete by now."""
-        while (frame := self.next_frame()) is not None:
+    def frames(self, received: int = 0) -> Iterator[Frame]:
+        """Yield each frame that is complete by now; see `next_frame`."""
+        frame = self.next_frame(received)
+        while frame is not None:
             yield frame
+            frame = self.next_frame()
 
-    def next_frame(self) -> Frame | None:
-        """Return the next frame that is complete by now; None if there is none."""
+    def next_frame(self, received: int = 0) -> Frame | None:
+        """Return the next frame that is complete by now; None if there is none.
+
+        So many bytes were ``received`` since the last one, into what `buffer` returned.
+        """
+        if received and self._missing and self._target is not None and self._start == self._end:
+            self._target.filled += received
+            self._missing -= received
+        else:
+            self._end += received
         while True:
             if self._missing or self._target is not None:
                 self._take_data()
@@ -362,6 +365,7 @@ def _check_name_and_headers(kind: int, length: int, aux: int) -> tuple[int, int]
     return name_bytes, headers_bytes
 
 
+@functools.lru_cache(1024)
 def _name(encoded: bytes) -> str:
     try:
         return encoded.decode()

@@ -81,8 +81,7 @@ class LaneChannel:
         """
         decoder = self._decoder
         while count := self._receive_into(decoder.buffer()):
-            decoder.received(count)
-            if (frame := decoder.next_frame()) is not None:
+            if (frame := decoder.next_frame(count)) is not None:
                 return frame
         return None
 

@@ -37,15 +37,16 @@ async def receive_frames(
     would ever read again.
     """
     clock = trio.lowlevel.current_clock()
-    reads = 0
+    count = reads = 0
     while True:
         handled = 0
         outbox.cork()
         try:
             for _ in range(_FRAMES_AT_ONCE):
                 # The last one is not kept until the next one comes: it may be large.
-                if (frame := decoder.next_frame()) is None:
+                if (frame := decoder.next_frame(count)) is None:
                     break
+                count = 0
                 if handle(frame):
                     return True
                 handled += 1
@@ -65,5 +66,4 @@ async def receive_frames(
         count = await channel.receive_into(decoder.buffer())
         if not count:
             return False
-        decoder.received(count)
         decoder.received_at, decoder.read_at = clock.current_time(), perf_counter()

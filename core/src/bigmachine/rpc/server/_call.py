@@ -55,8 +55,11 @@ class Call(ABC):
             self._pools.begun += 1
         if self.method.is_async:
             self._work = self._pools.tasks.start(self._run_in_loop, within=within)
+        elif self.method.processes is None:
+            self._start_in_thread(self._run_in_thread)
         else:
-            self._start_def()
+            process_call = self.method.processes.call(self.method.name)
+            self._start_in_thread(lambda: self._run_in_process(process_call), process_call)
 
     def cancel(self) -> None:
         """Cancel the method; one that runs in a thread continues, but nobody waits for it."""
@@ -129,14 +132,6 @@ class Call(ABC):
     def _wait_and_start(self) -> None:
         """Start again when there is room; in the trio loop."""
         self.when_room(lambda: None if self.is_cancelled else self.start())
-
-    def _start_def(self) -> None:
-        """Start a ``def`` method."""
-        if self.method.processes is None:
-            self._start_in_thread(self._run_in_thread)
-        else:
-            process_call = self.method.processes.call(self.method.name)
-            self._start_in_thread(lambda: self._run_in_process(process_call), process_call)
 
     def _start_in_thread(
         self, run: Callable[[], Callable[[], None]], work: Work | None = None

@@ -14,7 +14,7 @@ from .._frames import Frame, Kind, Payload
 from .._marshal import dump_result
 from .._memory_socket import MemorySocket
 from .._streams import closing
-from ._call import PLAIN_TYPES, Pools, Work
+from ._call import PLAIN_TYPES, Pools
 from ._framed_call import FramedCall
 from ._registry import Method
 from ._thread_job import ThreadJob, do_nothing
@@ -44,7 +44,25 @@ class LaneCall(FramedCall):
 
     def run(self) -> Reply | None:
         """Run the method, in this thread; return None once nobody waits for the reply."""
-        self._start_def()
+        method, threads = self.method, self._pools.threads
+        if threads.has_news:
+            threads.warn_of_abandoned()
+        run, process_call = self._run_in_thread, None
+        if method.processes is not None:
+            process_call = method.processes.call(method.name)
+            run = functools.partial(self._run_in_process, process_call)
+        job = LaneJob(
+            run,
+            pool=threads,
+            name=method.name,
+            places=threads.concurrent if method.is_concurrent else threads.places,
+            exclusive=method.exclusive,
+            is_watched=method.processes is None and not method.is_concurrent,
+        )
+        job.native_id = self._lane.native_id
+        self._work = process_call or job
+        if not self.is_cancelled:  # before there was anything to cancel
+            job.run_in_turn()()
         # Either this sees that it is cancelled, or `cancel` sees the event.
         if self._ended_in_loop is not None and not self.is_cancelled:
             self._ended_in_loop.wait()
@@ -67,25 +85,6 @@ class LaneCall(FramedCall):
         async with closing(items):
             pass
         self._refuse_items()
-
-    def _start_in_thread(
-        self, run: Callable[[], Callable[[], None]], work: Work | None = None
-    ) -> None:
-        method, threads = self.method, self._pools.threads
-        if threads.has_news:
-            threads.warn_of_abandoned()
-        job = LaneJob(
-            run,
-            pool=threads,
-            name=method.name,
-            places=threads.concurrent if method.is_concurrent else threads.places,
-            exclusive=method.exclusive,
-            is_watched=method.processes is None and not method.is_concurrent,
-        )
-        job.native_id = self._lane.native_id
-        self._work = work or job
-        if not self.is_cancelled:  # before there was anything to cancel
-            job.run_in_turn()()
 
     def _continue_in_loop(self, result: Any) -> None:
         self._ended_in_loop = threading.Event()
