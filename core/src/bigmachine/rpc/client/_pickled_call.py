@@ -38,7 +38,7 @@ def pickle_call(
         raise _bad_name(method)
     encoded_name(method)
     uploads = None
-    if any(map(is_stream, args)) or (kwargs and any(map(is_stream, kwargs.values()))):
+    if (args and any(map(is_stream, args))) or (kwargs and any(map(is_stream, kwargs.values()))):
         uploads = Uploads()
         args, kwargs = uploads.take(method, args, kwargs)
     payload = dump_arguments(method, args, kwargs)
