@@ -113,7 +113,9 @@ class Lanes:
             self._miss()
             return None
         lane.channel.time_left = time_left
-        if thread_state.runs is None:  # a `waiting` block would do nothing, and takes longer
+        # A `waiting` block would do nothing, and takes longer. It is known by now that this process
+        # waits for others: a lane is made after a call that went over the connection.
+        if thread_state.runs is None:
             return lane.outcome(call)
         with waiting():
             return lane.outcome(call)
