@@ -65,9 +65,9 @@ def reset_counted(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(Counted, name, trio.Event())
 
 
-def run(test) -> None:
+def run(test, *, timeout: float = TIMEOUT) -> None:
     async def bounded() -> None:
-        options = InProcessOptions(keepalive_period=5, keepalive_timeout=TIMEOUT, rpc_timeout=2)
+        options = InProcessOptions(keepalive_period=5, keepalive_timeout=timeout, rpc_timeout=2)
         with trio.fail_after(3600):
             async with bm.AsyncSession(InProcessSystem(options)) as session:
                 await test(session)
@@ -144,6 +144,27 @@ def test_machine_unreachable_during_setup_stops_after_keepalive_timeout():
         assert TIMEOUT <= trio.current_time() - began <= 2 * TIMEOUT
 
     run(test)
+
+
+@pytest.mark.long
+def test_start_fails_with_reason_if_each_connection_is_lost_soon():
+    async def test(session):
+        async def reset_again_and_again() -> None:
+            await Counted.began.wait()
+            while True:
+                session.system.reset("m0")
+                await trio.sleep(10)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(reset_again_and_again)
+            with pytest.raises(bm.StartError, match=r"service 'It'.* lost 30 times in a row"):
+                await session.start(1, services={"It": Counted()})
+            nursery.cancel_scope.cancel()
+        assert Counted.setups == 1
+        while await session.system.instances():
+            await trio.sleep(1)
+
+    run(test, timeout=3000)
 
 
 def test_registered_name_accepts_same_service_again_but_no_other():

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import struct
+import sys
 import tracemalloc
 from collections.abc import Iterable, Sequence
+from pickle import loads
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -25,6 +27,7 @@ from bigmachine.rpc._frames import (
     data_header,
     message_frame,
 )
+from tests.support.memory_limit import memory_limit
 from tests.unit.rpc.wires import decoded
 
 MESSAGES = [Kind.CALL, Kind.REPLY, Kind.ERROR, Kind.ITEM]
@@ -390,12 +393,29 @@ def test_message_over_limit_is_refused_before_memory_is_allocated() -> None:
     assert feed(FrameDecoder(limit_bytes=1001), announced) == []
 
 
-def test_failed_memory_allocation_is_protocol_error() -> None:
-    for size in (1 << 46, 1 << 62):
-        decoder = FrameDecoder(limit_bytes=1 << 64)
-        assert feed(decoder, frame_of(struct.pack("<Q", size), kind=2, count=1)) == []
-        with pytest.raises(ProtocolError, match=f"no memory for a buffer of {size} bytes"):
-            feed(decoder, data_header(1, 1))
+@pytest.mark.skipif(sys.platform != "linux", reason="only there has memory such a limit")
+def test_message_without_memory_arrives_as_one_that_cannot_be_unpickled() -> None:
+    large = payload(b"inline", [bytes(100), bytes(40 << 20), bytes(200_000)])
+    small = payload(b"other", [b"body"])
+    wire = sent(Kind.CALL, 1, large, name="S.a", uploads=2) + sent(Kind.REPLY, 2, small)
+    decoder = FrameDecoder()
+    with memory_limit(8 << 20):
+        first, second = decoded(decoder, wire)
+    assert (first.kind, first.stream, first.aux, first.name) == (Kind.CALL, 1, 2, "S.a")
+    assert first.size == large.size
+    with pytest.raises(MemoryError, match=f"no memory for {large.size:,} bytes"):
+        loads(first.pickle, buffers=first.buffers)
+    assert seen(second) == (Kind.REPLY, 2, 0, "", b"other", [b"body"])
+    assert decoder.is_idle
+
+
+def test_message_larger_than_any_memory_ends_no_other() -> None:
+    decoder = FrameDecoder(limit_bytes=1 << 64)
+    for stream, size in ((1, 1 << 46), (2, 1 << 62)):
+        announced = header(8, stream, Kind.REPLY, count=1) + struct.pack("<Q", size)
+        assert feed(decoder, announced + data_header(stream, 3) + b"abc") == []
+    expected = (Kind.REPLY, 3, 0, "", b"other", [])
+    assert feed(decoder, encoded(expected)) == [expected]
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])

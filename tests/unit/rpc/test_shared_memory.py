@@ -27,10 +27,18 @@ from outcome import Error
 from bigmachine.errors import CallTimeout, ProtocolError, UsageError
 from bigmachine.rpc import LaneLost, dial, http_client
 from bigmachine.rpc import _memory_socket as memory_socket_module
-from bigmachine.rpc._frames import SHARED_BYTES, Kind, Payload, Shared, message_frame
+from bigmachine.rpc._frames import (
+    SHARED_BYTES,
+    Kind,
+    Payload,
+    Shared,
+    data_header,
+    message_frame,
+)
 from bigmachine.rpc._memory_switch import VARIABLE, environ, is_on
 from bigmachine.rpc.client._pickled_call import pickle_call
 from tests.support.interruption import Interruption
+from tests.support.memory_limit import memory_limit
 from tests.support.waiting import eventually, until
 from tests.unit.rpc.test_lanes import Client, client
 from tests.unit.rpc.wires import DRIVER, MACHINE, Wire, memory_switch, run, serving, tls
@@ -568,6 +576,23 @@ def test_honest_buffer_is_taken_and_its_number_counts() -> None:
         with pytest.raises(ProtocolError, match="buffer 1 was announced"):
             receive(decoder, announced(MIB, number=1))
         del frame
+
+
+def test_message_without_memory_to_map_its_buffers_ends_no_other() -> None:
+    with pair() as (sock, memory):
+        decoder = FrameDecoder(memory=memory)
+        for n, size in enumerate((24 * MIB, MIB, MIB)):
+            send(sock, memfd(size), number=bytes([n, *bytes(7)]))
+        buffers = [memoryview(bytes(size)) for size in (24 * MIB, 10, MIB)]
+        content = Payload((b"",), buffers, 0, sum(map(len, buffers)))
+        frame, _ = message_frame(Kind.CALL, 1, content, shared=Shared(0, [0, 2]))
+        with memory_limit(4 * MIB):
+            [message] = receive(decoder, frame + data_header(1, 10) + bytes(10))
+        with pytest.raises(MemoryError, match=f"no memory for {content.size:,} bytes"):
+            pickle.loads(message.pickle, buffers=message.buffers)
+        [message] = receive(decoder, announced(MIB, number=2))
+        assert message.buffers[0] == bytes(MIB)
+        del message
 
 
 def test_buffers_beyond_so_many_mappings_are_copied(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -121,14 +121,22 @@ class Startup:
     ) -> T:
         """Ask what may be asked again, over a new connection when one is lost.
 
-        Raises `ConnectionLost` with the reason, once the machine is gone.
+        Raises `ConnectionLost` with the reason, once the machine is gone, or if each connection is
+        lost soon.
         """
+        lost_soon = 0
         for pause in backoff():
+            asked_at = trio.current_time()
             try:
                 if (connection := self._link.connection) is not None:
                     return await ask(connection)
             except ConnectionLost as exc:
                 logger.debug("%s: %s", self._name, exc)
+                is_soon = trio.current_time() < asked_at + _SOON_SECONDS
+                lost_soon = lost_soon + 1 if is_soon else 0
+                if lost_soon == _MAX_LOSSES:
+                    why = f"its connection was lost {lost_soon} times in a row, at last: {exc}"
+                    raise ConnectionLost(why, addr=self._addr) from exc
             if (gone := await self._link.renew(nursery)) is not None:
                 raise ConnectionLost(gone.detail, addr=self._addr)
             await trio.sleep(pause)
@@ -163,6 +171,12 @@ class Startup:
             traceback=traceback,
             console=await self._console(),
         )
+
+
+# The network may fail again and again, but not so often: what is asked of the machine, or its
+# answer, breaks each connection. To lose so many takes two minutes.
+_MAX_LOSSES = 30
+_SOON_SECONDS = 60.0
 
 
 async def _maxprocs(connection: Connection) -> int:

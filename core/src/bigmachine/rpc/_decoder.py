@@ -5,14 +5,16 @@ Every length is checked before anything is allocated for it.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from time import perf_counter
 
 from ..errors import ProtocolError
 from ._allocation import allocate
+from ._discarded_body import DiscardedBody
 from ._frames import (
     CHUNK_BYTES,
     DEFAULT_LIMIT_BYTES,
@@ -52,7 +54,7 @@ class FrameDecoder:
     After a `ProtocolError`, close the connection. ``limit_bytes`` is the largest message
     accepted, and the most that all incomplete messages may have together. If ``is_wanted`` is
     False for a stream, the bodies of its messages are skipped. Buffers in shared memory are taken
-    from ``memory``.
+    from ``memory``. To unpickle a message that there was no memory for raises `MemoryError`.
     """
 
     def __init__(
@@ -70,14 +72,14 @@ class FrameDecoder:
         self._scratch[: len(leading)] = leading
         self._start = self._latest = 0  # of what is left, and of the latest frame
         self._end = len(leading)
-        self._bodies: dict[int, _IncomingBody] = {}
+        self._bodies: dict[int, _IncomingBody | DiscardedBody] = {}
         self._bodies_bytes = 0  # announced, of all of them
         self.received_at = -math.inf
         """When something was received last; set by the reader, on its clock."""
         self.read_at = perf_counter()
         """The same, but by the clock that costs the least."""
         # The rest of a DATA frame that has not all arrived: where it goes, and how much.
-        self._target: _IncomingBody | None = None
+        self._target: _IncomingBody | DiscardedBody | None = None
         self._missing = 0
 
     def buffer(self) -> memoryview:
@@ -200,6 +202,7 @@ class FrameDecoder:
         headers_end = names_end + headers_bytes
         name = _name(payload[table_bytes:names_end])
         headers = payload[names_end:headers_end]
+        body: _IncomingBody | DiscardedBody
         body = _IncomingBody(kind, stream, name, headers, payload[headers_end:], flags, sizes)
         if sum(sizes) > self._limit_bytes:
             raise ProtocolError(
@@ -208,6 +211,8 @@ class FrameDecoder:
         if marked:  # also if it is unwanted: they would be taken for the next ones
             (number,) = struct.unpack_from("<Q", payload, 8 * count)
             body.shared = self._take_shared(number, [(place, sizes[place]) for place in marked])
+            if len(body.shared) < len(marked):
+                body = body.discarded(excluding=marked)
         if self._is_wanted is not None and kind != Kind.CALL and not self._is_wanted(stream):
             # Cancelled here while it was sent: the peer stops somewhere in the body.
             return
@@ -224,20 +229,28 @@ class FrameDecoder:
     def _take_shared(
         self, number: int, buffers: Sequence[tuple[int, int]]
     ) -> dict[int, memoryview]:
-        """Take from the shared memory the buffers with these places and sizes."""
+        """Take from the shared memory the buffers with these places and sizes.
+
+        Those are missing that there is no memory for.
+        """
         if self._memory is None:
             raise ProtocolError("a buffer was announced in memory that is not shared")
-        return {
-            place: self._memory.take(number + i, size) for i, (place, size) in enumerate(buffers)
-        }
+        taken = {}
+        for i, (place, size) in enumerate(buffers):
+            with contextlib.suppress(MemoryError):
+                taken[place] = self._memory.take(number + i, size)
+        return taken
 
     def _begin_data(self, stream: int, length: int) -> None:
         body = self._bodies.get(stream)
         if length > CHUNK_BYTES or (body is not None and length > body.space()):
             raise ProtocolError(f"a DATA frame of {length} bytes has no place in its message")
         # Without a body, the stream was cancelled here while its bytes were sent.
-        if body is not None and length:
-            body.prepare()
+        if isinstance(body, _IncomingBody) and length:
+            try:
+                body.prepare()
+            except MemoryError:
+                body = self._bodies[stream] = body.discarded()
         self._target = body
         self._missing = length
 
@@ -306,24 +319,39 @@ class _IncomingBody:
         return sizes[len(buffers)] if len(buffers) < len(sizes) else 0
 
     def prepare(self) -> None:
-        """Allocate the next buffer, if the last one is full. There must be `space`."""
+        """Allocate the next buffer, if the last one is full. There must be `space`.
+
+        `MemoryError` if there is no memory for it.
+        """
         buffers = self._buffers
         if not buffers or self.filled == buffers[-1].nbytes:
             size = self._sizes[len(buffers)]
             try:
                 buffers.append(allocate(size))
-            except (MemoryError, OSError, OverflowError) as exc:
-                raise ProtocolError(f"there is no memory for a buffer of {size} bytes") from exc
+            except (OSError, OverflowError) as exc:
+                raise MemoryError(str(exc)) from exc
             self.filled = 0
 
     def room(self, count: int) -> memoryview:
         return self._buffers[-1][self.filled : self.filled + count]
 
+    def discarded(self, *, excluding: Collection[int] = ()) -> DiscardedBody:
+        """Return what takes the rest: the buffers that have not begun, ``excluding`` some."""
+        begun = len(self._buffers)
+        rest = [
+            size
+            for place, size in enumerate(self._sizes)
+            if place >= begun and place not in self.shared and place not in excluding
+        ]
+        return DiscardedBody(self._frame(self._inline, ()), sum(rest))
+
     def frame(self) -> Frame:
         buffers = self._buffers
-        pickle: Buffer = self._inline
         if self._flags & PICKLE_IN_BODY:
-            pickle, buffers = buffers[0], buffers[1:]
+            return self._frame(buffers[0], buffers[1:])
+        return self._frame(self._inline, buffers)
+
+    def _frame(self, pickle: Buffer, buffers: Sequence[memoryview]) -> Frame:
         uploads = self._flags >> UPLOADS_SHIFT
         return Frame(
             *(self._kind, self.stream, uploads, self._name, pickle, buffers, self.size),

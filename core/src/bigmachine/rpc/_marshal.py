@@ -48,6 +48,14 @@ def load_arguments(frame: Frame) -> tuple[Sequence[Any], dict[str, Any]]:
     """Unpickle the arguments of a call; `CallError` if that can't be done here."""
     try:
         args, kwargs = pickle.loads(frame.pickle, buffers=frame.buffers)
+    except MemoryError as exc:
+        raise CallError(
+            UsageError(
+                f"{frame.name}: the machine has no memory for the arguments, of {frame.size:,} "
+                "bytes; send less at once, for instance by an iterator argument, or use machines "
+                "with more memory"
+            )
+        ) from exc
     except USER_ERRORS as exc:
         raise CallError(
             UsageError(
@@ -125,6 +133,11 @@ def load_service(name: str, pickled: PickledService) -> object:
     try:
         with loading(name):
             return pickled.load()
+    except MemoryError as exc:
+        raise UsageError(
+            f"the machine has no memory for service {name!r}; make less of it, or use machines "
+            "with more memory"
+        ) from exc
     except USER_ERRORS as exc:
         raise UsageError(
             f"service {name!r} can't be made on the machine ({type(exc).__name__}: {exc}); "

@@ -75,7 +75,10 @@ class MemorySocket:
         return Shared(first, places) if places else None
 
     def take(self, number: int, size: int) -> memoryview:
-        """Return the buffer with this ``number``; `ProtocolError` if it is not there."""
+        """Return the buffer with this ``number``; `ProtocolError` if it is not there.
+
+        `MemoryError` if there is no memory to map or to copy it: then it is taken, too.
+        """
         from ._memory import map_received
 
         if number != self._taken or not size or (sock := self._connected()) is None:
@@ -89,8 +92,11 @@ class MemorySocket:
             numbers = received.numbers
             if not numbers or data != _NUMBER.pack(number) + b"\0":
                 raise ValueError(f"{len(numbers)} descriptors came with {data.hex()}")
-            return map_received(numbers, size)
-        except (OSError, MemoryError, OverflowError, ValueError) as exc:
+            try:
+                return map_received(numbers, size)
+            except (OSError, OverflowError) as exc:
+                raise MemoryError(str(exc)) from exc
+        except (OSError, ValueError) as exc:
             raise ProtocolError(f"buffer {number} can't be taken from memory: {exc}") from exc
         finally:
             received.close()

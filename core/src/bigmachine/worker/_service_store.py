@@ -96,8 +96,12 @@ class ServiceStore:
             offset += len(piece)
 
     def load(self, key: str) -> Any:
-        """Unpickle what has come; its buffers are this caller's own, and take no memory."""
-        pickled, *buffers = self._find(key).map()
+        """Unpickle what has come; its buffers are this caller's own, and take no memory.
+
+        `MemoryError` if this machine can't map them.
+        """
+        with _without_room():
+            pickled, *buffers = self._find(key).map()
         return pickle.loads(pickled, buffers=buffers)
 
     def drop(self) -> None:
@@ -187,7 +191,8 @@ def _without_room() -> Iterator[None]:
     try:
         yield
     except OSError as exc:
-        raise MemoryError(f"no room for a service that other machines need, too: {exc}") from exc
+        why = f"this machine has no room for the service ({exc}): use machines with more memory"
+        raise MemoryError(why) from exc
 
 
 _ALIGNMENT_BYTES = 64  # a cache line, which is what the largest vectors of a processor need
