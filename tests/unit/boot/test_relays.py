@@ -18,7 +18,7 @@ from bigmachine._values import Instance, Keepalive, Termination
 from bigmachine.boot import LaunchRequest
 from bigmachine.boot._bootstrap import BootBatch, Bootstrap, PhaseFailed
 from bigmachine.boot._client import BootClient
-from bigmachine.boot._relays import Relay, Relays
+from bigmachine.boot._relays import Reachability, Relay, Relays
 from bigmachine.boot._shipment import Shipment
 from bigmachine.environment import capture
 from bigmachine.errors import StopReason
@@ -78,6 +78,36 @@ def test_driver_serves_several_machines_if_they_cannot_reach_each_other():
             with trio.move_on_after(0) as scope:  # the fifth has to wait
                 await relays.wait_for_source(members[8])
             assert scope.cancelled_caught
+
+    trio.run(main)
+
+
+def test_driver_serves_all_once_every_other_machine_has_failed():
+    async def main() -> None:
+        relays = Relays()
+        members = [relays.join(instance) for instance in instances(3)]
+        for member in members[:2]:
+            relays.mark_failed(member)
+        with relays.source_for(members[0]) as one, relays.source_for(members[1]) as other:
+            assert one is other is None
+
+    trio.run(main)
+
+
+@pytest.mark.parametrize("is_proven", [False, True])
+def test_later_start_relays_only_if_machines_may_reach_each_other(is_proven: bool):
+    async def main() -> None:
+        reachability = Reachability()
+        first = Relays(reachability)
+        members = [first.join(instance) for instance in instances(4)]
+        if is_proven:
+            first.mark_reached()
+        for member in members[:3]:
+            first.mark_failed(member)
+        later = Relays(reachability)
+        one, other = (later.join(instance) for instance in instances(2))
+        with later.source_for(one) as source, later.source_for(other) as other_source:
+            assert [source, other_source].count(None) == (1 if is_proven else 2)
 
     trio.run(main)
 

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 import trio
@@ -49,6 +50,22 @@ class IslandSystem(InProcessSystem):
     def http_client(self, identity: Any) -> Any:
         if self._here is not None:
             raise OSError("there is no way from here")
+        return super().http_client(identity)
+
+
+class Dropping(httpx.AsyncBaseTransport):
+    """Has no answer, and no error, as if all packets were dropped."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        await trio.sleep_forever()
+
+
+class DroppingSystem(InProcessSystem):
+    """Its machines can't reach each other, and don't hear that."""
+
+    def http_client(self, identity: Any) -> Any:
+        if self._here is not None:
+            return httpx.AsyncClient(transport=Dropping(), timeout=None)
         return super().http_client(identity)
 
 
@@ -190,6 +207,21 @@ def test_driver_serves_machines_that_cannot_reach_each_other() -> None:
         assert sum(map(sent, machines)) > 5 * SIZE
 
     run(test, system=IslandSystem)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("count", [3, 6])
+def test_network_that_drops_packets_between_machines_costs_few_seconds_once(count: int) -> None:
+    async def test(session: bm.AsyncSession) -> None:
+        seconds = []
+        for _ in range(3):
+            began = trio.current_time()
+            await check(await session.start(count, services={"Model": Model()}))
+            seconds.append(trio.current_time() - began)
+        assert seconds[0] < 5
+        assert seconds[2] < 1
+
+    run(test, system=DroppingSystem)
 
 
 @pytest.mark.long

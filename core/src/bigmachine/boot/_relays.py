@@ -18,10 +18,12 @@ class Relays:
     They form a chain: the driver sends to the first machine, which passes each file on to
     the second while it still comes in, and so on. Each link carries everything once in each
     direction, so all machines have it only a little later than one alone would. If a
-    machine's source fails, it gets another source, or the driver serves it.
+    machine's source fails, it gets another source, or the driver serves it. ``reachability`` is
+    what other starts of the session have found out.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, reachability: Reachability | None = None) -> None:
+        self._reachability = reachability or Reachability()
         self._relays: list[Relay] = []
         self._served_by_driver = 0
         self._failures = 0
@@ -61,7 +63,12 @@ class Relays:
         """Use a source no more: it could not be reached, or broke off."""
         source.is_usable = False
         self._failures += 1
+        self._reachability.failures += 1
         self._changed.set()
+
+    def mark_reached(self) -> None:
+        """Say that a machine has fetched something from another one."""
+        self._reachability.is_proven = True
 
     def leave(self, relay: Relay) -> None:
         """Let no more machines fetch from this one; those that do may finish."""
@@ -77,13 +84,35 @@ class Relays:
 
     def _choose(self, relay: Relay) -> Relay | None:
         """Return the source for a machine, None for the driver; itself if none is free."""
-        do_relay = self._failures < _MAX_FAILURES
+        do_relay = self._failures < self._max_failures and self._reachability.is_likely
         if do_relay:
             for other in self._relays:
                 if other.is_usable and not other.readers and not other.depends_on(relay):
                     return other
         is_free = self._served_by_driver < (1 if do_relay else _DRIVER_UPLOADS)
         return None if is_free else relay
+
+    @property
+    def _max_failures(self) -> int:
+        """How many machines may fail as sources: if all others have, there are no more."""
+        return max(1, min(_MAX_FAILURES, len(self._relays) - 1))
+
+
+class Reachability:
+    """Whether machines of a session reach one another, as far as their fetches have shown.
+
+    If each start had to find out again that they don't, each would lose seconds.
+    """
+
+    def __init__(self) -> None:
+        self.is_proven = False
+        """Whether a machine has fetched something from another one."""
+        self.failures = 0
+        """How many fetches have failed."""
+
+    @property
+    def is_likely(self) -> bool:
+        return self.is_proven or self.failures < _MAX_FAILURES
 
 
 class Relay:

@@ -10,7 +10,7 @@ import trio
 
 from .._events import EnvironmentCaptured
 from ..errors import UsageError
-from ._relays import Relays
+from ._relays import Reachability, Relays
 
 if TYPE_CHECKING:
     from .._values import EnvironmentOptions
@@ -25,10 +25,16 @@ class Shipment:
 
     What a package index has is not among them; machines without one get `with_all_wheels`.
     ``sizes_bytes`` has the size of each blob, by its SHA-256. ``relays`` are the machines
-    that it goes to, which pass it on to one another.
+    that it goes to, which pass it on to one another, if that seems possible by what is known of
+    their ``reachability``.
     """
 
-    def __init__(self, environment: Environment, manifest: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        environment: Environment,
+        manifest: dict[str, Any],
+        reachability: Reachability | None = None,
+    ) -> None:
         self.environment = environment
         self.manifest = manifest
         wheels = [entry["wheel"] for entry in manifest["distributions"] if entry["wheel"]]
@@ -37,12 +43,15 @@ class Shipment:
         blobs = [*pip, *wheels, *files]
         self.sizes_bytes = {blob["sha256"]: int(blob["size"]) for blob in blobs}
         self.size_bytes = sum(self.sizes_bytes.values())
-        self.relays = Relays()
+        self.relays = Relays(reachability)
+        self._reachability = reachability
         self._packed = trio.Event()
         self._whole: Shipment | UsageError | None = None
 
     @classmethod
-    async def capture(cls, options: EnvironmentOptions) -> Shipment:
+    async def capture(
+        cls, options: EnvironmentOptions, reachability: Reachability | None = None
+    ) -> Shipment:
         """Capture this process's environment; raises `UsageError` for what can't travel."""
 
         def work() -> Shipment:
@@ -65,7 +74,7 @@ class Shipment:
                         raise
             files = [file.source for folder in environment.folders for file in folder.files]
             log_secrets(environment.left_out, sent=files)
-            return cls(environment, manifest)
+            return cls(environment, manifest, reachability)
 
         return await trio.to_thread.run_sync(work)
 
@@ -112,7 +121,7 @@ class Shipment:
             for distribution in self.environment.distributions:
                 await run(self.environment.pack, distribution)
             manifest = await run(partial(self.environment.manifest, wheels="all"))
-            self._whole = type(self)(self.environment, manifest)
+            self._whole = type(self)(self.environment, manifest, self._reachability)
         except UsageError as exc:
             self._whole = exc
         finally:

@@ -101,6 +101,7 @@ class Upload:
                 self._report(missing)
                 if missing != before:
                     last = trio.current_time()
+                    self._relays.mark_reached()
                 is_stuck = trio.current_time() - last >= self._timings.timeout
                 if status["failed"] or is_stuck:
                     logger.debug("%s: from %s: %s", self._instance.name, source.name, status)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import trio
 
+from ..boot._relays import Reachability
 from ..rpc import (
     Connection,
     Payload,
@@ -34,12 +35,15 @@ class ServiceBatch:
     Their large buffers are not copied, so the services must not change until all is sent, or they
     are kept by `copy`. What goes to machines of this host by shared memory is written there once;
     over the wire, machines pass large services on to each other. Each machine calls `join` and
-    `leave`: after the last one, nothing is kept.
+    `leave`: after the last one, nothing is kept. ``reachability`` is what the session knows of
+    whether machines reach each other.
 
     Raises `UsageError` if one of them can't be pickled.
     """
 
-    def __init__(self, services: Mapping[str, object]) -> None:
+    def __init__(
+        self, services: Mapping[str, object], reachability: Reachability | None = None
+    ) -> None:
         self._calls: dict[str, PickledCall] = {}
         self._relays: dict[str, ServiceRelay] = {}
         for name, service in services.items():
@@ -47,7 +51,7 @@ class ServiceBatch:
             self._calls[name] = pickle_call("Supervisor.register", (name, pickled), {})
             if self._payload(name).size >= RELAYED_BYTES:
                 payload = functools.partial(self._payload, name)
-                self._relays[name] = ServiceRelay(pickled.key.hex(), payload)
+                self._relays[name] = ServiceRelay(pickled.key.hex(), payload, reachability)
         self.is_over = trio.Event()
         """Set when all machines have left."""
         self._joined = self._left = 0

@@ -7,7 +7,7 @@ import pickle
 from collections.abc import AsyncIterator, Callable
 
 from .._values import Instance
-from ..boot._relays import Relay, Relays
+from ..boot._relays import Reachability, Relay, Relays
 from ..rpc import Connection, Payload, PickledCall, loaded, pickle_call
 
 logger = logging.getLogger("bigmachine.machine")
@@ -22,10 +22,12 @@ class ServiceRelay:
     after the other. ``key`` is its name among machines.
     """
 
-    def __init__(self, key: str, payload: Callable[[], Payload]) -> None:
+    def __init__(
+        self, key: str, payload: Callable[[], Payload], reachability: Reachability | None = None
+    ) -> None:
         self._key = key
         self._payload = payload
-        self._relays = Relays()
+        self._relays = Relays(reachability)
         self._relay_of: dict[str, Relay] = {}  # the machine with this address
         self._complete: set[str] = set()
 
@@ -98,6 +100,8 @@ class ServiceRelay:
         if why := await connection.call("Supervisor.fetch_service", args, {}):
             logger.debug("%s can't fetch from %s: %s", connection.machine, source.name, why)
             self._relays.mark_failed(source)
+        else:
+            self._relays.mark_reached()
 
 
 async def _pieces(payload: Payload, offset: int) -> AsyncIterator[pickle.PickleBuffer]:

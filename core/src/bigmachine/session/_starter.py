@@ -14,6 +14,7 @@ from .._identity import Authority
 from .._values import EnvironmentOptions, Instance, State
 from ..boot._bootstrap import BootBatch, boot_seconds
 from ..boot._config import configure_worker
+from ..boot._relays import Reachability
 from ..boot._shipment import Shipment
 from ..errors import BootError, StartError
 from ..logs._settings import LogSettings
@@ -69,6 +70,7 @@ class Starter:
         self._progress = progress
         self._starts = 0  # calls of `start` in progress
         self._budget_lock = trio.Lock()
+        self._reachability = Reachability()
 
     @property
     def is_starting(self) -> bool:
@@ -88,7 +90,7 @@ class Starter:
         files = n * self._plugins.system.open_files_per_machine
         if problem := allow_open_files(files, useful=open_files_of_lanes(n) if files else 0):
             raise StartError(f"can't start {n} machines: {problem}")
-        batch = ServiceBatch(check_services(services))
+        batch = ServiceBatch(check_services(services), self._reachability)
         interfaces = {name: interface_of(service) for name, service in (services or {}).items()}
         switches = {**failures.environ(), **memory_switch.environ()}
         request = self._request({**switches, **environ}, argv)
@@ -188,7 +190,7 @@ class Starter:
     async def _capture(self, request: LaunchRequest) -> BootBatch:
         """Capture the driver's environment, for machines that have none of its code."""
         began = trio.current_time()
-        shipment = await Shipment.capture(self._environment)
+        shipment = await Shipment.capture(self._environment, self._reachability)
         # If a machine turns out to have no index, most of the wheels are ready by then.
         self._nursery.start_soon(shipment.pack, name="bigmachine wheels")
         self._plugins.notify(shipment.event(trio.current_time() - began))

@@ -23,7 +23,10 @@ from ..rpc import Buffer, Connection
 PIECE_BYTES = 1 << 20
 """How much of a service is passed on at once."""
 
-_CONNECT_SECONDS = 10.0  # for another machine to begin to send
+# To reach another machine. A network may drop what they send each other, without any error; TCP
+# tries three times in these seconds.
+_CONNECT_SECONDS = 4.0
+_BEGIN_SECONDS = 10.0  # for it to begin to send, then
 _SILENCE_SECONDS = 15.0  # until it is given up; it says each few seconds that it has nothing new
 _SIGN_OF_LIFE_SECONDS = 4.0
 
@@ -72,6 +75,7 @@ class ServiceStore:
         try:
             with trio.move_on_after(_CONNECT_SECONDS) as scope:
                 async with self._dial(addr) as connection:
+                    scope.deadline = trio.current_time() + _BEGIN_SECONDS
                     method, args = "Supervisor.send_service", (key, incoming.filled)
                     async for piece in await connection.stream(method, args, {}):
                         scope.deadline = trio.current_time() + _SILENCE_SECONDS
