@@ -192,6 +192,27 @@ def test_registered_name_accepts_same_service_again_but_no_other():
     run(test)
 
 
+class Cancelling:
+    """Its ``setup`` raises a `trio.Cancelled`, though nothing is cancelled."""
+
+    async def setup(self, session: bm.AsyncPeerSession) -> None:
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            try:
+                await trio.lowlevel.checkpoint()
+            except trio.Cancelled as exc:
+                kept = exc
+        raise kept
+
+
+def test_cancelled_that_setup_raises_itself_is_its_error():
+    async def test(session):
+        with pytest.raises(bm.StartError, match=r"service 'It'.*raised trio\.Cancelled"):
+            await session.start(1, services={"It": Cancelling()})
+
+    run(test)
+
+
 def test_failed_setup_may_be_repeated_with_another_service():
     async def test(session):
         Counted.may_end.set()

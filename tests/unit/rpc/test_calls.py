@@ -8,13 +8,14 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 import trio
 import trio.testing
 
 from bigmachine.errors import BigmachineError, TransportError, UsageError
-from bigmachine.rpc import ConnectionLost, FrameConnection
+from bigmachine.rpc import ConnectionLost, FrameConnection, dial, http_client
 from bigmachine.rpc._channel import Channel, StreamChannel
 from bigmachine.rpc._decoder import FrameDecoder
 from bigmachine.rpc._frames import (
@@ -31,6 +32,8 @@ from bigmachine.rpc._tasks import TaskPool
 from bigmachine.rpc.server._call import Pools
 from bigmachine.rpc.server._connection import ServingConnection
 from tests.unit.rpc.wires import (
+    DRIVER,
+    MACHINE,
     WIRES,
     Open,
     decoded,
@@ -38,6 +41,7 @@ from tests.unit.rpc.wires import (
     memory,
     run,
     services,
+    serving,
     thread_pool,
     tls,
 )
@@ -331,6 +335,28 @@ async def cancelled_once(began: trio.Event, function: Callable[..., Any], *args:
         nursery.start_soon(function, *args)
         await began.wait()
         nursery.cancel_scope.cancel()
+
+
+def test_call_of_machine_that_ends_is_lost_and_raises_nothing_of_it() -> None:
+    async def main() -> None:
+        async def call(http: httpx.AsyncClient, address: str) -> None:
+            async with (
+                dial(http, f"https://{address}#{MACHINE.name}") as connection,
+                trio.open_nursery() as nursery,
+            ):
+                nursery.start_soon(connection.run)
+                with pytest.raises(ConnectionLost):
+                    await connection.call("S.forever", (), {})
+                nursery.cancel_scope.cancel()
+
+        async with http_client(DRIVER) as http, trio.open_nursery() as driver:
+            for _ in range(10):  # the tasks of a machine end in any order
+                service = Waiting()
+                async with serving(service) as (_, address):
+                    driver.start_soon(call, http, address)
+                    await service.began.wait()
+
+    run(main)
 
 
 def test_cancelling_call_cancels_its_handler(wire: Open) -> None:

@@ -88,6 +88,16 @@ class Failing:
     async def leave_scope_open(self, seconds):
         trio.move_on_after(seconds).__enter__()
 
+    async def leave_cancelled_scope_open(self, *, waits):
+        if waits:
+            await trio.sleep(0.001)
+        trio.move_on_after(0).__enter__()
+        await trio.lowlevel.checkpoint()
+
+    @bm.exclusive
+    async def leave_cancelled_scope_open_exclusively(self):
+        await self.leave_cancelled_scope_open(waits=True)
+
     async def leave_nursery_open(self):
         nursery = await trio.open_nursery().__aenter__()
         nursery.start_soon(trio.sleep_forever)
@@ -159,6 +169,16 @@ def test_cancelled_that_method_raises_itself_is_error_of_its_call(machine):
     for method in ("raise_cancelled", "reraise_cancelled"):
         with pytest.raises(bm.RemoteError, match=r"raised trio\.Cancelled"):
             machine.submit(f"F.{method}").result(LONG)
+
+
+def test_cancelled_by_scope_that_method_leaves_open_is_error_of_its_call(machine):
+    leave_open = "leave_cancelled_scope_open"
+    for waits in (False, True):
+        with pytest.raises(bm.RemoteError, match=r"raised trio\.Cancelled"):
+            machine.submit(f"F.{leave_open}", waits=waits).result(LONG)
+    for _ in range(2):
+        with pytest.raises(bm.RemoteError, match=r"raised trio\.Cancelled"):
+            machine.submit(f"F.{leave_open}_exclusively").result(LONG)
 
 
 def test_result_whose_pickling_exits_ends_only_its_call(machine):

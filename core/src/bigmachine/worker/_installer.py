@@ -99,11 +99,11 @@ class Installer:
                 raise error from exc
             if callable(teardown := getattr(service, "teardown", None)):
                 self._teardowns[name] = teardown
-        except trio.Cancelled:
-            raise
         except BaseException as exc:  # SystemExit too: it is the service's, not the machine's
             installation.error = exc
             del self._installations[name]
+            if isinstance(exc, trio.Cancelled) and trio.current_effective_deadline() == -math.inf:
+                raise
         finally:
             installation.is_done.set()
 

@@ -199,8 +199,15 @@ class Call(ABC):
                 await self.send_items(items)
         except BaseException as exc:
             # A method may also raise a Cancelled of its own, when nothing was cancelled.
-            if isinstance(exc, trio.Cancelled) and trio.current_effective_deadline() == -math.inf:
+            if isinstance(exc, trio.Cancelled) and _is_cancelled():
+                if not self.is_cancelled:
+                    # By a scope that the method has left open, or since all ends: other tasks know.
+                    self._pools.tasks.start(functools.partial(self._fail_unless_all_ends, exc))
                 raise
+            self._failed(exc, in_loop=True)()
+
+    async def _fail_unless_all_ends(self, exc: trio.Cancelled) -> None:
+        if not _is_cancelled():
             self._failed(exc, in_loop=True)()
 
     async def _reply(self, result: Any) -> AsyncIterator[Any] | None:
@@ -226,6 +233,11 @@ PLAIN_TYPES = frozenset(
     {type(None), bool, int, float, complex, str, bytes, bytearray, list, tuple, dict, set}
 )
 """What is neither awaitable nor an iterator."""
+
+
+def _is_cancelled() -> bool:
+    """Whether this task is cancelled, by any scope around it."""
+    return trio.current_effective_deadline() == -math.inf
 
 
 def _is_awaitable(result: object) -> bool:
