@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import signal
 import sys
@@ -76,6 +77,79 @@ def test_signal_handler_may_call_at_any_moment(machine: bm.Machine) -> None:
     finally:
         signal.signal(signal.SIGUSR1, before)
     assert handled == CALLS
+
+
+class Signalling:
+    """Is interrupted by a signal wherever it is pickled, or ``"unpickled"`` by the test itself."""
+
+    def __init__(self, when: str) -> None:
+        self.when = when
+
+    def __reduce__(self) -> tuple[object, ...]:
+        if self.when == "pickled":
+            signal.raise_signal(signal.SIGUSR1)
+        return signal_in_main_thread, (self.when,)
+
+
+def signal_in_main_thread(when: str) -> Signalling:
+    if threading.current_thread() is threading.main_thread():
+        signal.raise_signal(signal.SIGUSR1)
+    return Signalling(when)
+
+
+class LimitError(Exception):
+    pass
+
+
+class Handler:
+    count = 0
+
+    def plain(self, number: int, frame: FrameType | None) -> None:
+        self.count += 1
+        raise LimitError
+
+    def any(self, *_: object) -> None:
+        self.plain(0, None)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="no such signal")
+@pytest.mark.parametrize("kind", ["plain", "any", "partial", "exit"])
+@pytest.mark.parametrize("when", ["pickled", "unpickled"])
+def test_what_signal_handler_raises_while_values_are_pickled_is_raised(
+    machine: bm.Machine, when: str, kind: str
+) -> None:
+    handler = Handler()
+    handle = {
+        "plain": handler.plain,
+        "any": handler.any,
+        "partial": functools.partial(Handler.plain, handler),
+        "exit": lambda number, frame: sys.exit(3),
+    }[kind]
+    before = signal.signal(signal.SIGUSR1, handle)
+    error = SystemExit if kind == "exit" else LimitError
+    try:
+        with pytest.raises(error):
+            machine.call("E.echo", Signalling(when))
+        with pytest.raises(error):
+            machine.submit("E.echo", Signalling(when)).result()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="no such signal")
+def test_result_whose_unpickling_was_interrupted_may_be_had_again(machine: bm.Machine) -> None:
+    handler = Handler()
+    before = signal.signal(signal.SIGUSR1, handler.plain)
+    try:
+        future = machine.submit("E.echo", Signalling("unpickled"))
+        for _ in range(2):
+            with pytest.raises(LimitError):
+                future.result()
+        signal.signal(signal.SIGUSR1, lambda *_: None)
+        assert isinstance(future.result(), Signalling)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert handler.count == 2
 
 
 def test_ctrl_c_at_any_moment_before_a_call_waits_cancels_its_method(machine: bm.Machine) -> None:

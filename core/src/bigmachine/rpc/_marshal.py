@@ -18,17 +18,23 @@ from ._memory_socket import MemorySocket
 from ._modules import is_being_imported
 from ._payload import USER_ERRORS, dumps, dumps_plain, is_plain, owned
 from ._pickled_service import PickledService
+from ._signal_handlers import is_of_signal_handler
 from ._unpicklable import Unpicklable
 
 
 def dump_arguments(method: str, args: Sequence[object], kwargs: Mapping[str, object]) -> Payload:
-    """Pickle a call's arguments; a `UsageError` names the one that can't be sent."""
+    """Pickle a call's arguments; a `UsageError` names the one that can't be sent.
+
+    Like `load_result`, it raises what a signal handler raises meanwhile.
+    """
     if not args and not kwargs:
         return _NO_ARGUMENTS
     try:
         dump = dumps_plain if not kwargs and all(map(is_plain, args)) else dumps
         return dump((tuple(args), dict(kwargs)))
     except USER_ERRORS as exc:
+        if is_of_signal_handler(exc):
+            raise
         raise UsageError(f"{method}: {_unpicklable_argument(args, kwargs)}") from exc
 
 
@@ -102,6 +108,8 @@ def load_result(method: str, frame: Frame) -> Any:
     try:
         return pickle.loads(frame.pickle, buffers=frame.buffers)
     except USER_ERRORS as exc:
+        if is_of_signal_handler(exc):
+            raise
         raise UsageError(
             f"{method} returned something that can't be unpickled here: {exc}"
         ) from exc
@@ -123,6 +131,8 @@ def dump_service(name: str, service: object) -> PickledService:
     try:
         return PickledService.of_payload(dumps(service), is_parallel=has_parallel_methods(service))
     except USER_ERRORS as exc:
+        if is_of_signal_handler(exc):
+            raise
         instead = "make it in setup(), which runs on the machine"
         why = Unpicklable(service).describe(f'services["{name}"]', instead=instead)
         raise UsageError(why) from exc

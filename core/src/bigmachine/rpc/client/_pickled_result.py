@@ -8,6 +8,7 @@ from typing import Any
 from ...errors import BigmachineError
 from .._frames import Frame
 from .._marshal import load_result
+from .._signal_handlers import is_of_signal_handler
 
 
 class PickledResult:
@@ -46,11 +47,11 @@ class PickledResult:
     def _unpickle(self, frame: Frame) -> None:
         try:
             self._value = load_result(self._method, frame)
-        except KeyboardInterrupt:  # the next one may try again
-            raise
-        except BigmachineError as exc:
-            self._error = exc.with_traceback(None)  # its cause has the frames that matter
         except BaseException as exc:
+            if isinstance(exc, KeyboardInterrupt) or is_of_signal_handler(exc):
+                raise  # the next one may try again
+            if isinstance(exc, BigmachineError):
+                exc = exc.with_traceback(None)  # its cause has the frames that matter
             self._error = exc
         self._frame = self._lock = None
 
