@@ -12,7 +12,7 @@ from ..rpc import Connection, Payload, PickledCall, loaded, pickle_call
 
 logger = logging.getLogger("bigmachine.machine")
 
-PIECE_BYTES = 1 << 20
+_PIECE_BYTES = 1 << 20  # that a machine has before it passes anything on, in pieces of its own
 
 
 class ServiceRelay:
@@ -108,6 +108,6 @@ async def _pieces(payload: Payload, offset: int) -> AsyncIterator[pickle.PickleB
     """Yield all from ``offset`` on, without a copy."""
     for part in (*payload.chunks, *payload.buffers):
         view = memoryview(part)
-        for at in range(min(offset, len(view)), len(view), PIECE_BYTES):
-            yield pickle.PickleBuffer(view[at : at + PIECE_BYTES])
+        for at in range(min(offset, len(view)), len(view), _PIECE_BYTES):
+            yield pickle.PickleBuffer(view[at : at + _PIECE_BYTES])
         offset = max(0, offset - len(view))

@@ -14,7 +14,7 @@ def is_of_signal_handler(exc: BaseException) -> bool:
     traceback = exc.__traceback__
     while traceback is not None:
         frame = traceback.tb_frame
-        # Only such a function has its caller's frame as an argument.
+        # Its second argument is the frame that it has interrupted; no other function has that.
         if interrupted is not None and any(each is interrupted for each in _arguments(frame)):
             return True
         interrupted, traceback = frame, traceback.tb_next

@@ -52,7 +52,8 @@ class TaskPool:
             reschedule(task)
         else:
             job.slot = slot = _Slot(job)
-            self._nursery.start_soon(self._work, slot, name="bigmachine call")
+            # Whoever sees it, in a dump of all tasks, sees in its frames which job it has now.
+            self._nursery.start_soon(self._work, slot, name="bigmachine task")
         return job
 
     def _begin(self, job: Job, host: Job, slot: _Slot) -> None:
