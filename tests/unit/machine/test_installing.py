@@ -19,6 +19,11 @@ from tests.support.clocks import jumping_clock
 
 TIMEOUT = 30.0
 
+needs_processes = pytest.mark.skipif(
+    not getattr(sys, "_is_gil_enabled", lambda: True)(),
+    reason="without a GIL, methods run in threads",
+)
+
 
 class Written:
     """Its ``__setstate__`` writes to its array, wherever it is unpickled."""
@@ -230,13 +235,27 @@ def test_failed_setup_may_be_repeated_with_another_service():
     run(test)
 
 
-@pytest.mark.skipif(
-    not getattr(sys, "_is_gil_enabled", lambda: True)(),
-    reason="without a GIL, methods run in threads",
-)
+@needs_processes
 def test_processes_get_a_service_as_it_came_whatever_its_unpickling_writes() -> None:
     arrived = pickle.loads(pickle.dumps(dump_service("Written", Written(np.zeros(10_000))), 5))
     service, kept = installer._load("Written", arrived)
     assert isinstance(service, Written)
     assert kept is not None
     assert service.first() == kept.load().first() == 1.0
+
+
+class Disguised:
+    """Unpickles to an object of another class, whose methods run in processes."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Written, (np.ones(3),)
+
+
+@needs_processes
+def test_processes_serve_what_a_service_is_on_the_machine_and_not_on_the_driver() -> None:
+    pickled = dump_service("Disguised", Disguised())
+    assert not pickled.is_parallel
+    service, kept = installer._load("Disguised", pickle.loads(pickle.dumps(pickled, 5)))
+    assert isinstance(service, Written)
+    assert kept is not None
+    assert kept.load().first() == 1.0

@@ -144,7 +144,7 @@ def _load(name: str, pickled: PickledService) -> tuple[object, PickledService | 
     """Return the service; and for processes of its methods, if it has such, what it was."""
     # Before it is unpickled: a __setstate__ may write to its arrays.
     kept = pickled.copy() if pickled.is_parallel else None
-    service = load_service(name, pickled)
+    service = load_service(name, pickled)  # perhaps of another class than the driver has pickled
     if not has_parallel_methods(service):
         return service, None
     return service, pickled.copy() if kept is None else kept
