@@ -21,6 +21,7 @@ from ..profiling import Profile
 from ._archive import archive
 from ._board import StatusBoard
 from ._inspected import Inspected
+from ._logs import with_time
 from ._text import status_text
 
 PART_SECONDS = 60.0
@@ -122,6 +123,5 @@ async def _heap(session: Inspected) -> dict[str, bytes | str]:
 async def _logs(session: Inspected) -> dict[str, bytes | str]:
     lines: dict[str, list[str]] = {}
     async for line in session.logs(None, follow=False):
-        at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(line.time))
-        lines.setdefault(line.machine, []).append(f"{at} {line.full_text}\n")
+        lines.setdefault(line.machine, []).append(f"{with_time(line, line.full_text)}\n")
     return {f"logs/{machine}.txt": "".join(texts) for machine, texts in lines.items()}

@@ -63,8 +63,11 @@ async def _parts(
 
 def _text(line: LogLine, *, is_named: bool, has_time: bool) -> str:
     text = str(line) if is_named else line.full_text
-    if not has_time:
-        return text
+    return with_time(line, text) if has_time else text
+
+
+def with_time(line: LogLine, text: str) -> str:
+    """Return a ``text`` of ``line``, which may have several lines, each with its time."""
     seconds = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(line.time))
     moment = f"{seconds}.{int(line.time % 1 * 1000):03}"
     return "\n".join(f"{moment}  {part}" for part in text.split("\n"))
