@@ -14,6 +14,7 @@ from typing import BinaryIO, Callable
 
 from .common import CHUNK_BYTES, HANDSHAKE_SECONDS, HttpError
 
+_CONNECT_SECONDS = 4.0  # TCP tries three times; a network may drop what machines send each other
 GROWTH_SECONDS = 30.0  # for a blob that still comes in to grow, while somebody reads it
 
 
@@ -162,8 +163,9 @@ class Peer:
 
     def blob(self, sha256: str, offset: int) -> BinaryIO:
         """Request a blob from ``offset`` on; return a file to read it from."""
-        sock = socket.create_connection(self._address, timeout=HANDSHAKE_SECONDS)
+        sock = socket.create_connection(self._address, timeout=_CONNECT_SECONDS)
         try:
+            sock.settimeout(HANDSHAKE_SECONDS)
             tls = self._context.wrap_socket(sock, server_hostname=self.name)
             tls.settimeout(GROWTH_SECONDS)
             request = f"GET /blobs/{sha256}?{offset} HTTP/1.1\r\nhost: {self.name}\r\n\r\n"
