@@ -59,7 +59,8 @@ class Model:
         self.array = array
 
 
-memory_switch = pytest.mark.parametrize("switch", ["0", pytest.param("1", marks=pytest.mark.long)])
+pytestmark = pytest.mark.long
+memory_switch = pytest.mark.parametrize("switch", ["0", "1"])
 
 
 @memory_switch
@@ -80,7 +81,6 @@ def test_call_without_memory_for_its_arguments_ends_no_other(
         assert waiting.result() == "done"
 
 
-@pytest.mark.long
 @memory_switch
 @pytest.mark.parametrize("count", [1, 3])
 def test_start_without_memory_for_a_service_fails_and_leaves_nothing(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 import threading
 import weakref
 from collections.abc import Callable
@@ -31,6 +32,7 @@ from bigmachine.rpc._payload import dumps
 from bigmachine.rpc._tasks import TaskPool
 from bigmachine.rpc.server._call import Pools
 from bigmachine.rpc.server._connection import ServingConnection
+from tests.support.memory_limit import memory_limit
 from tests.unit.rpc.wires import (
     DRIVER,
     MACHINE,
@@ -335,6 +337,25 @@ async def cancelled_once(began: trio.Event, function: Callable[..., Any], *args:
         nursery.start_soon(function, *args)
         await began.wait()
         nursery.cancel_scope.cancel()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there has memory such a limit")
+def test_call_without_memory_for_its_arguments_is_refused_and_ends_no_other() -> None:
+    async def main() -> None:
+        service = Waiting()
+        array = np.zeros(32 << 20, np.uint8)
+        async with tls(service) as wire, trio.open_nursery() as nursery:
+            nursery.start_soon(wire.call, "forever")
+            await service.began.wait()
+            # The limit is of this process, which has both ends.
+            refused = pytest.raises(UsageError, match=r"S\.nbytes: the machine has no memory")
+            with memory_limit(20 << 20), refused:
+                await wire.call("nbytes", array)
+            assert await wire.call("nbytes", array) == array.nbytes
+            assert not service.cancelled.is_set()
+            nursery.cancel_scope.cancel()
+
+    run(main)
 
 
 def test_call_of_machine_that_ends_is_lost_and_raises_nothing_of_it() -> None:
