@@ -9,11 +9,10 @@ import contextlib
 import functools
 import math
 import struct
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from time import perf_counter
 
 from ..errors import ProtocolError
-from ._allocation import allocate
 from ._discarded_body import DiscardedBody
 from ._frames import (
     CHUNK_BYTES,
@@ -29,12 +28,11 @@ from ._frames import (
     MAX_HEADERS_BYTES,
     MAX_NAME_BYTES,
     MESSAGES,
-    PICKLE_IN_BODY,
     UPLOADS_SHIFT,
-    Buffer,
     Frame,
     Kind,
 )
+from ._incoming_body import IncomingBody
 from ._memory_socket import MemorySocket
 
 MAX_PAYLOAD_BYTES = 2 * INLINE_BYTES
@@ -72,14 +70,14 @@ class FrameDecoder:
         self._scratch[: len(leading)] = leading
         self._start = self._latest = 0  # of what is left, and of the latest frame
         self._end = len(leading)
-        self._bodies: dict[int, _IncomingBody | DiscardedBody] = {}
+        self._bodies: dict[int, IncomingBody | DiscardedBody] = {}
         self._bodies_bytes = 0  # announced, of all of them
         self.received_at = -math.inf
         """When something was received last; set by the reader, on its clock."""
         self.read_at = perf_counter()
         """The same, but by the clock that costs the least."""
         # The rest of a DATA frame that has not all arrived: where it goes, and how much.
-        self._target: _IncomingBody | DiscardedBody | None = None
+        self._target: IncomingBody | DiscardedBody | None = None
         self._missing = 0
 
     def buffer(self) -> memoryview:
@@ -202,8 +200,8 @@ class FrameDecoder:
         headers_end = names_end + headers_bytes
         name = _name(payload[table_bytes:names_end])
         headers = payload[names_end:headers_end]
-        body: _IncomingBody | DiscardedBody
-        body = _IncomingBody(kind, stream, name, headers, payload[headers_end:], flags, sizes)
+        body: IncomingBody | DiscardedBody
+        body = IncomingBody(kind, stream, name, headers, payload[headers_end:], flags, sizes)
         if sum(sizes) > self._limit_bytes:
             raise ProtocolError(
                 f"a message of {sum(sizes)} bytes was announced; the limit is {self._limit_bytes}"
@@ -246,7 +244,7 @@ class FrameDecoder:
         if length > CHUNK_BYTES or (body is not None and length > body.space()):
             raise ProtocolError(f"a DATA frame of {length} bytes has no place in its message")
         # Without a body, the stream was cancelled here while its bytes were sent.
-        if isinstance(body, _IncomingBody) and length:
+        if isinstance(body, IncomingBody) and length:
             try:
                 body.prepare()
             except MemoryError:
@@ -263,104 +261,6 @@ class FrameDecoder:
             self._target.filled += count
         self._start += count
         self._missing -= count
-
-
-class _IncomingBody:
-    """The body of a message, and how much of it has been received.
-
-    Each buffer is allocated when its first bytes come: what is only announced takes no memory.
-    """
-
-    __slots__ = (
-        *("_buffers", "_flags", "_headers", "_inline", "_kind", "_name", "_sizes"),
-        *("filled", "shared", "size", "stream"),
-    )
-
-    def __init__(
-        self,
-        kind: int,
-        stream: int,
-        name: str,
-        headers: bytes,
-        inline: bytes,
-        flags: int,
-        sizes: Sequence[int],
-    ) -> None:
-        self._kind = kind
-        self._name = name
-        self._headers = headers
-        self._inline = inline
-        self._flags = flags
-        self._sizes = sizes
-        self._buffers: list[memoryview] = []  # the last one may be incomplete
-        self.stream = stream
-        self.shared: Mapping[int, memoryview] = _NONE_SHARED  # those that are complete, by place
-        self.filled = 0  # of the last buffer
-        self.size = sum(sizes) + len(inline)
-
-    @property
-    def is_full(self) -> bool:
-        return not self.space()
-
-    def space(self) -> int:
-        """Return how many bytes the current buffer still takes; 0 if the body is complete."""
-        buffers, sizes = self._buffers, self._sizes
-        if buffers and (left := buffers[-1].nbytes - self.filled):
-            return left
-        while (place := len(buffers)) < len(sizes):
-            if place in self.shared:
-                buffers.append(self.shared[place])
-                self.filled = sizes[place]
-            elif not sizes[place]:
-                buffers.append(_EMPTY)
-                self.filled = 0
-            else:
-                break
-        return sizes[len(buffers)] if len(buffers) < len(sizes) else 0
-
-    def prepare(self) -> None:
-        """Allocate the next buffer, if the last one is full. There must be `space`.
-
-        `MemoryError` if there is no memory for it.
-        """
-        buffers = self._buffers
-        if not buffers or self.filled == buffers[-1].nbytes:
-            size = self._sizes[len(buffers)]
-            try:
-                buffers.append(allocate(size))
-            except (OSError, OverflowError) as exc:
-                raise MemoryError(str(exc)) from exc
-            self.filled = 0
-
-    def room(self, count: int) -> memoryview:
-        return self._buffers[-1][self.filled : self.filled + count]
-
-    def discarded(self, *, excluding: Collection[int] = ()) -> DiscardedBody:
-        """Return what takes the rest: the buffers that have not begun, ``excluding`` some."""
-        begun = len(self._buffers)
-        rest = [
-            size
-            for place, size in enumerate(self._sizes)
-            if place >= begun and place not in self.shared and place not in excluding
-        ]
-        return DiscardedBody(self._frame(self._inline, ()), sum(rest))
-
-    def frame(self) -> Frame:
-        buffers = self._buffers
-        if self._flags & PICKLE_IN_BODY:
-            return self._frame(buffers[0], buffers[1:])
-        return self._frame(self._inline, buffers)
-
-    def _frame(self, pickle: Buffer, buffers: Sequence[memoryview]) -> Frame:
-        uploads = self._flags >> UPLOADS_SHIFT
-        return Frame(
-            *(self._kind, self.stream, uploads, self._name, pickle, buffers, self.size),
-            headers=self._headers,
-        )
-
-
-_EMPTY = memoryview(bytearray())
-_NONE_SHARED: Mapping[int, memoryview] = {}
 
 
 def _read_table(payload: bytes, count: int) -> tuple[Sequence[int], Sequence[int], int]:
