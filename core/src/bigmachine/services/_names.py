@@ -8,7 +8,8 @@ from __future__ import annotations
 import functools
 import inspect
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import FunctionType
 
 from ..errors import UsageError
 
@@ -39,6 +40,26 @@ def method_names(service: object) -> list[str]:
     ]
 
 
+def has_method(service: object, name: str) -> bool:
+    """Whether ``name`` is one of `method_names`; for an ordinary method, it looks at no other.
+
+    A machine that starts looks up a few of its supervisor's many methods.
+    """
+    if not isinstance(service, type):
+        for cls in type(service).__mro__:
+            if name in vars(cls):
+                is_ordinary = (
+                    isinstance(vars(cls)[name], FunctionType)
+                    and not name.startswith("_")
+                    and name not in RESERVED_METHODS
+                    and name not in _own_attributes(service)
+                )
+                if is_ordinary:
+                    return True
+                break
+    return name in method_names(service)
+
+
 def check_service_name(name: object) -> None:
     """Raise `UsageError` unless ``name`` can be the part before the dot."""
     if not isinstance(name, str) or not name.isidentifier():
@@ -56,19 +77,23 @@ def check_service_name(name: object) -> None:
 def _class_attributes(service: object) -> dict[str, object]:
     """Return what only the classes of ``service`` have, as `inspect.getattr_static` finds it.
 
-    Python before 3.12 takes several times as long to find each, and every machine that starts
-    looks at all of its supervisor's.
+    Python before 3.12 takes several times as long to find each.
     """
     if isinstance(service, type):
         return {}
     found: dict[str, object] = {}
     for cls in reversed(type(service).__mro__):
         found |= vars(cls)
-    try:
-        own = object.__getattribute__(service, "__dict__")
-    except AttributeError:  # it has slots
-        return found
+    own = _own_attributes(service)
     return {name: value for name, value in found.items() if name not in own}
+
+
+def _own_attributes(service: object) -> Mapping[str, object]:
+    try:
+        own: Mapping[str, object] = object.__getattribute__(service, "__dict__")
+    except AttributeError:  # it has slots
+        return {}
+    return own
 
 
 def _is_method(attribute: object) -> bool:

@@ -11,7 +11,7 @@ import trio
 from ...errors import UsageError
 from ...metrics._calls import MethodCalls
 from ...services._decorators import is_concurrent, is_exclusive, runs_in_processes
-from ...services._names import check_service_name, did_you_mean, method_names
+from ...services._names import check_service_name, did_you_mean, has_method, method_names
 from .._pickled_service import PickledService
 from ._gate import Gate
 from ._processes import ProcessPool
@@ -130,14 +130,13 @@ class Services:
                 f"no service {service_name!r} here"
                 + _hint(service_name, [n for n in self._objects if n != "Supervisor"])
             )
-        names = method_names(service)
-        if dot and method_name in names:
+        if dot and has_method(service, method_name):
             function = getattr(service, method_name)
         elif not dot and callable(service):
             function = service
         else:
             what = f"has no method {method_name!r}" if dot else "can't be called itself"
-            hint = _hint(method_name, names)
+            hint = _hint(method_name, names := method_names(service))
             if callable(service):
                 hint = f"; call {service_name!r} itself" + (hint if names else "")
             raise UsageError(f"service {service_name!r} {what}{hint}")
