@@ -33,6 +33,7 @@ class State:
             "ignored": [number for number in signals if signal.getsignal(number) == signal.SIG_IGN],
             "blocked": len(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
             "later": [os.environ.get(name) for name in CHANGED],
+            "locale": os.environ.get("LC_CTYPE"),
             "zone": [time.tzname[0], os.environ.get("TZ")],
             "foreign": [m for m in sys.modules if m in FOREIGN and is_foreign(sys.modules[m])],
             "terminal": os.getsid(0) == os.getppid() or os.getsid(0) == os.getpid(),
@@ -59,6 +60,8 @@ def is_foreign(module: Any) -> bool:
 def main(fork: str) -> None:
     """Report what machines and their processes are like, as a line of JSON."""
     os.environ["PYTHONPATH"] = ":"
+    for name in ("LC_ALL", "LC_CTYPE", "LANG"):  # a new Python sets LC_CTYPE then
+        os.environ.pop(name, None)
     os.environ["CHANGED_LATER"] = os.environ["REMOVED_LATER"] = "no"
     warned = logging.handlers.BufferingHandler(100)
     logging.getLogger("bigmachine").addHandler(warned)

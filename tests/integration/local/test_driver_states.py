@@ -49,6 +49,8 @@ sys.path += ["/nowhere/" + "y" * 200_000, "/\\udcff"]
     assert driver["log"] == []
     # Known though the driver ignores SIGCHLD: the zygote is the machines' parent.
     assert driver["error"] == "m0 stopped: killed by signal 9 (SIGKILL)"
+    locale, _ = [report.pop("locale") for report in reports]
+    assert fork == "false" or locale is None
     for report in reports:
         path = report.pop("path")
         assert [one for one in path if one in driver["path"]] == [*dict.fromkeys(driver["path"])]

@@ -79,8 +79,8 @@ class PendingProcess:
     """A machine's process before its launch: its listening socket, log pipe and lifeline.
 
     The socket already listens, so an early connection merely waits. The machine inherits the
-    socket, so no other process can take the port meanwhile. ``environ`` are variables of this
-    machine alone.
+    socket, so no other process can take the port meanwhile. ``environ`` are its environment
+    variables, but for those that were asked for.
     """
 
     def __init__(
@@ -92,10 +92,9 @@ class PendingProcess:
         self.log, self.log_end = pipe()
         self.lifeline_end, self.lifeline = pipe()
         self.process: Process | None = None
-        # The driver's as they are now, not as they were when the session was opened. The worker
-        # sets those that were asked for once more, so the kernel's limit is none for them.
+        # The worker sets these once more, so the kernel's limit is none for them.
         asked = {k: v for k, v in machine.request.environ.items() if _fits(k, v)}
-        self.environ = {**os.environ, **environ, **asked}
+        self.environ = {**environ, **asked}
         self.cwd = _current_folder()
 
     async def send_config(self) -> None:

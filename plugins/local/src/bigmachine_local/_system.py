@@ -13,10 +13,9 @@ import itertools
 import os
 import socket
 import sys
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from bigmachine.boot import LaunchRequest
 from bigmachine.errors import NotSupportedError, StartError, StopReason
 from bigmachine.process import python_command
 from bigmachine.system import Capability, Instance, Keepalive, System, Termination, check_options
@@ -24,6 +23,8 @@ from bigmachine.system import Capability, Instance, Keepalive, System, Terminati
 from ._options import MAX_PORT, LocalOptions
 
 if TYPE_CHECKING:
+    from bigmachine.boot import LaunchRequest
+
     from ._gpus import Gpus
     from ._oom import OomWatch
     from ._process import Launcher, PendingProcess, Process
@@ -91,11 +92,13 @@ class LocalSystem(System):
             raise StartError(f"can't start {count} machines: {problem}")
         self._oom = self._oom or OomWatch()
         launches: list[PendingProcess] = []
+        # The driver's as they are now, not as they were when the session was opened.
+        environ = dict(os.environ)
 
         def prepared() -> Iterator[PendingProcess]:
             for _ in range(count):
                 try:
-                    launches.append(self._prepare(request))
+                    launches.append(self._prepare(request, environ))
                 except OSError as exc:  # within `launch` it would look like one of the zygote's
                     raise StartError(f"can't start {count} machines: {exc}") from exc
                 yield launches[-1]
@@ -193,7 +196,7 @@ class LocalSystem(System):
                 self._launcher = SpawnLauncher()
         return self._launcher
 
-    def _prepare(self, request: LaunchRequest) -> PendingProcess:
+    def _prepare(self, request: LaunchRequest, environ: Mapping[str, str]) -> PendingProcess:
         from ._process import PendingProcess
 
         port = self.options.port
@@ -202,8 +205,8 @@ class LocalSystem(System):
         listener = _listen(self.options.host, port)
         try:
             machine = request.new_machine()
-            environ = self._gpus.take(machine.name, self.options.gpus or 0) if self._gpus else {}
-            pending = PendingProcess(machine, listener, environ=environ)
+            own = self._gpus.take(machine.name, self.options.gpus or 0) if self._gpus else {}
+            pending = PendingProcess(machine, listener, environ={**environ, **own})
         except BaseException:
             listener.close()
             raise

@@ -26,11 +26,13 @@ class Zygote:
     """A zygote that forks machines, each of which calls ``entry``, a ``"module:function"``.
 
     Without ``entry`` it runs each machine's command instead. The constructor does not wait
-    until the zygote is ready; it reads its messages later.
+    until the zygote is ready; it reads its messages later. ``environ`` are its environment
+    variables, those of the driver now.
     """
 
     def __init__(self, entry: str | None) -> None:
         self.entry = entry
+        self.environ = dict(os.environ)
         self.has_launched = False
         """Whether it may have children."""
         command = start_command(f"{__package__}._zygote_main:main", 0)
@@ -38,7 +40,7 @@ class Zygote:
         header = os.memfd_create("header", os.MFD_CLOEXEC)
         try:
             with open(header, "wb", closefd=False) as file:
-                file.write(pack({**module_path(), "entry": entry}))
+                file.write(pack({**module_path(), "entry": entry, "environ": self.environ}))
             os.lseek(header, 0, os.SEEK_SET)
             self.process = subprocess.Popen(
                 [*command, str(theirs.fileno())],
@@ -46,7 +48,7 @@ class Zygote:
                 stdout=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
                 cwd=os.sep,  # the driver's folder may be removed meanwhile
-                env=python_environ(),
+                env=python_environ(self.environ),
                 start_new_session=True,  # Ctrl-C in the terminal is for the driver only
             )
         except OSError as exc:

@@ -5,8 +5,9 @@ It has a single thread, so that forking is safe. As the machines' parent it can 
 them in any state. It serves one driver over a socket, and replies to its messages in order:
 
 * ``{"launch": name}`` with four descriptors (`LAUNCH_DESCRIPTORS`) starts a machine:
-  ``{"pid": …}`` or ``{"error": …}``. The file ``config`` begins with a header: the machine's
-  environment variables, its folder and, unless it is to be forked, its command;
+  ``{"pid": …}`` or ``{"error": …}``. The file ``config`` begins with a header: the environment
+  variables in which the machine differs from the zygote and, unless it is to be forked, its
+  command and its folder;
 * ``{"reap": pid}`` kills the rest of an ended machine's process group: ``{"status": …}``.
   Until then the machine stays a zombie, so that its pid is not reused, and the driver's
   signals can't reach another process.
@@ -46,6 +47,7 @@ def main(header: dict[str, Any], control_fd: str) -> NoReturn:
         os.dup2(null.fileno(), 0)
     control = socket.socket(fileno=int(control_fd))
     entry = _load(header) if header["entry"] else None
+    _set_exactly(header["environ"])
     gc.collect()
     gc.freeze()  # so garbage collections in machines don't copy shared pages
     descendants = Descendants()
@@ -118,9 +120,9 @@ def _run_machine(entry: Entry | None, control: socket.socket, descriptors: list[
         os.dup2(log, 1)
         os.dup2(log, 2)
         _close_all_but(listen, lifeline)
+        _change_environ(header["environ"])
         if entry is None:
             _exec(header, listen, lifeline)
-        _set_environ(header["environ"])
         sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
         entry(config, listen=f"fd:{listen}", lifeline=lifeline)
         status = 0
@@ -134,15 +136,21 @@ def _run_machine(entry: Entry | None, control: socket.socket, descriptors: list[
         os._exit(status)  # never return into the zygote's loop
 
 
-def _set_environ(environ: dict[str, str]) -> None:
-    """Make the variables those of the driver, which may have changed since the zygote started.
+def _set_exactly(environ: dict[str, str]) -> None:
+    """Have just these variables: Python, or a module, may have set others, such as LC_CTYPE."""
+    _change_environ(dict.fromkeys(os.environ.keys() - environ.keys()) | environ)
 
-    What is the same stays: to write it anew would copy memory that all machines share.
+
+def _change_environ(changes: dict[str, str | None]) -> None:
+    """Set variables, and remove those that are None.
+
+    What is the same stays: to look at all of them would copy memory that machines share.
     """
-    ours = dict(os.environ)
-    for name in ours.keys() - environ.keys():
-        del os.environ[name]
-    os.environ.update((name, value) for name, value in environ.items() if ours.get(name) != value)
+    for name, value in changes.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
 
 
 def _exec(header: dict[str, Any], listen: int, lifeline: int) -> NoReturn:
@@ -157,7 +165,7 @@ def _exec(header: dict[str, Any], listen: int, lifeline: int) -> NoReturn:
         os.chdir(header["cwd"])
     try:
         arguments = [*command, "--listen", f"fd:{listen}"]
-        os.execvpe(command[0], arguments, python_environ(header["environ"]))
+        os.execvpe(command[0], arguments, python_environ())
     except OSError as exc:
         print(f"can't run {command[0]}: {exc}", file=sys.stderr, flush=True)
         sys.exit(_CANNOT_RUN)
