@@ -34,10 +34,11 @@ class TlsChannel(Channel):
         server_hostname: str | None = None,
     ) -> None:
         sock.setblocking(False)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if hasattr(socket, "TCP_NOTSENT_LOWAT"):
-            # Bytes that wait in the kernel are bytes that a small frame must queue behind.
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _NOT_SENT_BYTES)
+        if sock.family in (socket.AF_INET, socket.AF_INET6):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+                # Bytes that wait in the kernel are bytes that a small frame must queue behind.
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _NOT_SENT_BYTES)
         self._sock = close_in_children(sock)
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
@@ -227,7 +228,7 @@ def is_of_this_host(sock: socket.socket) -> bool:
     """Whether a connected socket has the same address at both ends."""
     try:
         return bool(sock.getpeername()[0] == sock.getsockname()[0])
-    except OSError:
+    except (OSError, IndexError):  # a Unix socket may have no address
         return False
 
 

@@ -1,19 +1,24 @@
 """A rehearsal of a machine's work, for the process that forks machines.
 
 Code writes to memory when it first runs: the interpreter adapts it to the types that it meets, and
-notes where classes have their attributes. If that is done before the fork, machines share this
-memory; otherwise each copies it, page by page.
+notes where classes have their attributes; OpenSSL looks up its algorithms. If that is done before
+the fork, machines share this memory; otherwise each copies it, page by page.
 """
 
 from __future__ import annotations
 
+import contextlib
 import socket
+import ssl
+from typing import Any
 
 import trio
 
+from .._identity import Identity
 from ..rpc import FrameConnection, Server, Services
-from ..rpc._channel import Channel, StreamChannel
+from ..rpc._channel import Channel
 from ..rpc._protocol import PROTOCOL
+from ..rpc._tls import TlsChannel
 
 _ROUNDS = 2  # a third one saves nothing
 _SECONDS = 1.0  # for each; it takes milliseconds
@@ -27,22 +32,24 @@ _HEAD_BYTES = 4096
 def rehearse() -> int:
     """Be a machine and its driver for a moment; return how many calls were answered.
 
-    This leaves no thread, no descriptor and no handler of a signal behind. It has no TLS, which
-    needs a key, and keys belong to one machine only.
+    This leaves no thread, no descriptor and no handler of a signal behind. Its TLS is anonymous:
+    keys belong to one machine only.
     """
     return sum(trio.run(_serve_a_call) for _ in range(_ROUNDS))
 
 
 async def _serve_a_call() -> int:
     answered = 0
-    driver, machine = map(_stream, socket.socketpair())
     services = Services()
     services.add("Rehearsal", _Service())
-    server = Server(services, identity=None, maxprocs=1)
-    with trio.move_on_after(_SECONDS):
-        async with driver, trio.open_nursery() as nursery:
-            await nursery.start(server.serve, [_OneConnection(machine)])
-            channel = StreamChannel(driver)
+    identity = _Nobody("", "", b"", b"", b"")
+    server = Server(services, identity=identity, maxprocs=1)
+    driver, machine = socket.socketpair()
+    channel = TlsChannel(driver, identity.client_context())
+    with trio.move_on_after(_SECONDS), contextlib.closing(channel):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(server.serve, [_OneConnection(_stream(machine))])
+            await channel.handshake()
             await _upgrade(channel)
             connection = FrameConnection(channel, addr="", machine="")
             nursery.start_soon(connection.run)
@@ -65,6 +72,29 @@ async def _upgrade(channel: Channel) -> None:
 class _Service:
     async def answer(self, value: int) -> int:
         return value
+
+
+class _Nobody(Identity):
+    """An identity that has no key and no name, and asks nobody for theirs."""
+
+    def server_context(self) -> ssl.SSLContext:
+        return _anonymous(ssl.PROTOCOL_TLS_SERVER)
+
+    def client_context(self) -> ssl.SSLContext:
+        return _anonymous(ssl.PROTOCOL_TLS_CLIENT)
+
+    def check_peer(self, certificate: dict[str, Any] | None) -> str:
+        return "driver"
+
+
+def _anonymous(protocol: int) -> ssl.SSLContext:
+    context = ssl.SSLContext(protocol)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    # Later versions can't do without certificates, nor can higher levels of OpenSSL's.
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers("aNULL:@SECLEVEL=0")
+    return context
 
 
 class _OneConnection(trio.abc.Listener[trio.SocketStream]):
