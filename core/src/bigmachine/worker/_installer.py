@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import logging
 import math
@@ -13,6 +14,7 @@ import trio
 from ..errors import UsageError
 from ..rpc import (
     PickledService,
+    Server,
     Services,
     explain_asyncio,
     load_service,
@@ -29,11 +31,15 @@ SetUp = Callable[[object], Awaitable[None]]
 class Installer:
     """Installs services in ``services``, in tasks of ``nursery``.
 
-    ``set_up`` calls a new service's own ``setup`` with a session.
+    ``set_up`` calls a new service's own ``setup`` with a session. Services are unpickled in the
+    threads of ``server``, which their methods need next.
     """
 
-    def __init__(self, services: Services, *, nursery: trio.Nursery, set_up: SetUp) -> None:
+    def __init__(
+        self, services: Services, *, server: Server, nursery: trio.Nursery, set_up: SetUp
+    ) -> None:
         self._services = services
+        self._server = server
         self._nursery = nursery
         self._set_up = set_up
         self._installations: dict[str, _Installation] = {}
@@ -87,8 +93,9 @@ class Installer:
         try:
             # In a thread: unpickling imports the service's modules, which may take seconds,
             # and keepalives must be answered meanwhile.
-            service, kept = await trio.to_thread.run_sync(_load, name, pickled)
-            del pickled
+            load = functools.partial(_load, name, pickled)
+            service, kept = await self._server.call_in_thread(load, name=f"installing {name}")
+            del pickled, load
             self._services.add(name, service, pickled=kept)
             try:
                 await self._set_up(service)

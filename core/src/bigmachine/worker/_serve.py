@@ -71,7 +71,12 @@ async def serve(
     )
     async with trio.open_nursery() as nursery:
         observers = [tracer.observer] if tracer is not None else []
-        installer = Installer(services, nursery=nursery, set_up=set_up(config, nursery, observers))
+        installer = Installer(
+            services,
+            server=server,
+            nursery=nursery,
+            set_up=set_up(config, nursery, observers),
+        )
 
         async def finish() -> None:
             if process_exit is not None:

@@ -14,8 +14,8 @@ import secrets
 import socket
 import ssl
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import h11
 import trio
@@ -39,6 +39,8 @@ from ._place_watch import PlaceWatch
 from ._registry import Services
 from ._threads import ThreadPool
 from ._traffic import Traffic
+
+T = TypeVar("T")
 
 logger = logging.getLogger("bigmachine.rpc")
 
@@ -101,6 +103,10 @@ class Server:
             self._memory.close()
             threads.close()  # after the connections, whose generators end in threads
             self.services.close()
+
+    async def call_in_thread(self, function: Callable[[], T], *, name: str) -> T:
+        """Call ``function`` in one of the threads of ``def`` methods; see `ThreadPool.call`."""
+        return await self._pools.threads.call(function, name=name)
 
     def check_places(self) -> None:
         """Name methods that hold a place and do nothing, while others wait; see `PlaceWatch`.

@@ -10,8 +10,9 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeVar
 
+import outcome
 import trio
 
 from ...services._waiting import waiting
@@ -29,6 +30,8 @@ MAX_DETACHED = 500
 
 ABANDONED_SECONDS = 0.2
 """How long a method may take to end after it was cancelled before it is named."""
+
+T = TypeVar("T")
 
 _KEPT_THREADS = 16  # when idle; more, if there are more processors
 
@@ -87,6 +90,19 @@ class ThreadPool:
         )
         job.start()
         return job
+
+    async def call(self, function: Callable[[], T], *, name: str) -> T:
+        """Call ``function`` in a thread, without a place; it can't be cancelled."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        task = trio.lowlevel.current_task()
+
+        def run() -> Callable[[], None]:
+            result = outcome.capture(function)
+            return lambda: trio.lowlevel.reschedule(task, result)
+
+        self.start(run, name=name, is_concurrent=True)
+        value: T = await trio.lowlevel.wait_task_rescheduled(lambda _: trio.lowlevel.Abort.FAILED)
+        return value
 
     def has_queue(self, *, is_concurrent: bool = False) -> bool:
         """Whether any job waits for a place."""
