@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import pickle
 import signal
@@ -19,7 +18,7 @@ import trio
 
 from bigmachine._identity import Authority
 from bigmachine.boot import LaunchRequest, MachineSpec, WorkerConfig
-from bigmachine.boot._config import configure_worker
+from bigmachine.boot._config import Configurator
 from bigmachine.system import Instance
 from bigmachine.system._request import machine_names
 from bigmachine_local import LocalOptions, LocalSystem
@@ -65,7 +64,7 @@ class ScriptRequest(LaunchRequest):
             keepalive=system.keepalive(),
             argv=(),
             environ={"SCRIPT": script},
-            configure=functools.partial(configure_worker, system=system, maxprocs=1),
+            configure=Configurator(system=system, maxprocs=1),
         )
 
     def new_machine(self) -> MachineSpec:

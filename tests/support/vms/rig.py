@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
 import sys
 import zipfile
@@ -17,7 +16,7 @@ import trio
 from bigmachine._identity import Authority
 from bigmachine.boot import LaunchRequest, machine_names
 from bigmachine.boot._client import BootClient
-from bigmachine.boot._config import configure_worker
+from bigmachine.boot._config import Configurator
 from bigmachine.errors import TransportError
 from bigmachine.rpc import http_client
 from bigmachine.system import Keepalive
@@ -34,7 +33,7 @@ def boot_of(authority: Authority, *, timeout: float = 10.0) -> LaunchRequest:
         keepalive=Keepalive(period=1, timeout=timeout, rpc_timeout=5),
         argv=["program"],
         environ={},
-        configure=functools.partial(configure_worker, system=VmSystem(), maxprocs=None),
+        configure=Configurator(system=VmSystem(), maxprocs=None),
     )
 
 

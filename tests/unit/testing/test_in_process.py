@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import functools
 import math
 import os
 import pickle
@@ -15,7 +14,7 @@ from trio.testing import MockClock, check_two_way_stream
 
 import bigmachine as bm
 from bigmachine.boot import LaunchRequest
-from bigmachine.boot._config import configure_worker
+from bigmachine.boot._config import Configurator
 from bigmachine.testing import InProcessOptions, InProcessSystem
 from bigmachine.testing.in_process import _machine, _network
 from bigmachine.testing.in_process._network import Host, connect
@@ -547,7 +546,7 @@ def launch_request(system, names):
         keepalive=system.keepalive(),
         argv=sys.argv,
         environ={},
-        configure=functools.partial(configure_worker, system=system, maxprocs=1),
+        configure=Configurator(system=system, maxprocs=1),
     )
 
 

@@ -7,7 +7,7 @@ import os
 import pickle
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from .._identity import Identity
@@ -24,9 +24,8 @@ if TYPE_CHECKING:
 class WorkerConfig:
     """All that a worker needs before it serves its first connection.
 
-    ``header`` says where the driver's modules and its current folder are, for a worker on the
-    driver's computer; the boot program of any other one knows that. ``logs`` says how it logs; None
-    leaves that as it is. ``is_traced`` if its driver asks for the traces of its calls.
+    ``logs`` says how it logs; None leaves that as it is. ``is_traced`` if its driver asks for the
+    traces of its calls.
     """
 
     identity: Identity
@@ -35,59 +34,78 @@ class WorkerConfig:
     maxprocs: int | None
     argv: tuple[str, ...]
     environ: Mapping[str, str]
-    header: Mapping[str, Any] | None = None
     logs: LogSettings | None = None
     is_traced: bool = False
 
-    def dump(self) -> bytes:
-        """Return the bytes that `load` reads."""
-        from ..rpc import dumps_whole  # late: it takes a backend's import too long
-
-        # Two pickles: the outer one needs nothing but the standard library, so that the
-        # worker can set its module path before it meets the driver's own classes.
-        outer = pickle.dumps({"config": dumps_whole(replace(self, header=None))}, 5)
-        return outer if self.header is None else pack(dict(self.header)) + outer
-
     @classmethod
     def load(cls, data: bytes) -> WorkerConfig:
-        """Read what `dump` wrote; sets the driver's module path and folder first."""
+        """Read what `Configurator` wrote; sets the driver's module path and folder first."""
         header: dict[str, Any] = {}
         if not data.startswith(_PICKLE):
             header, data = unpack(data)
         outer = header | pickle.loads(data)
-        machine_made = outer.get("identity", {})  # by the boot program: its key never travels
         sys.path[:] = [*dict.fromkeys([*outer["path"], *sys.path])]
         with contextlib.suppress(OSError):  # it was deleted, or is on another computer
             os.chdir(outer["cwd"] or os.curdir)
         config = pickle.loads(outer["config"])
         if not isinstance(config, cls):
             raise TypeError(f"expected a WorkerConfig, got {type(config).__name__}")
-        return replace(config, identity=replace(config.identity, **machine_made))
+        return replace(config, identity=replace(config.identity, **outer.get("identity", {})))
 
 
-def configure_worker(
-    identity: Identity,
-    request: LaunchRequest,
-    *,
-    is_remote: bool,
-    system: System,
-    maxprocs: int | None,
-    logs: LogSettings | None = None,
-    is_traced: bool = False,
-) -> bytes:
-    """Return the configuration of one worker of ``request``; see `Configure`."""
-    config = WorkerConfig(
-        identity=identity,
-        system=system,
-        keepalive=request.keepalive,
-        maxprocs=maxprocs,
-        argv=request.argv,
-        environ=request.environ,
-        header=None if is_remote else {**module_path(), "cwd": _current_folder()},
-        logs=logs,
-        is_traced=is_traced,
-    )
-    return config.dump()
+class Configurator:
+    """Makes the configurations of the workers of one request; see `Configure`.
+
+    What the workers of the driver's computer share is pickled once: all but their identities.
+    """
+
+    def __init__(
+        self,
+        *,
+        system: System,
+        maxprocs: int | None,
+        logs: LogSettings | None = None,
+        is_traced: bool = False,
+    ) -> None:
+        self._system = system
+        self._maxprocs = maxprocs
+        self._logs = logs
+        self._is_traced = is_traced
+        self._shared: tuple[bytes, bytes] | None = None
+
+    def __call__(self, identity: Identity, request: LaunchRequest, *, is_remote: bool) -> bytes:
+        if is_remote:
+            # The boot program adds the key, which it has made, and the path.
+            return pickle.dumps({"config": self._pickled(identity, request)}, 5)
+        if self._shared is None:
+            # Where the driver's modules and its current folder are.
+            header = pack({**module_path(), "cwd": _current_folder()})
+            self._shared = header, self._pickled(_NOBODY, request)
+        header, config = self._shared
+        return header + pickle.dumps({"config": config, "identity": asdict(identity)}, 5)
+
+    def _pickled(self, identity: Identity, request: LaunchRequest) -> bytes:
+        """Return the inner of two pickles.
+
+        The outer one needs nothing but the standard library, so that the worker can set its module
+        path before it meets the driver's own classes.
+        """
+        from ..rpc import dumps_whole  # late: it takes a backend's import too long
+
+        config = WorkerConfig(
+            identity=identity,
+            system=self._system,
+            keepalive=request.keepalive,
+            maxprocs=self._maxprocs,
+            argv=request.argv,
+            environ=request.environ,
+            logs=self._logs,
+            is_traced=self._is_traced,
+        )
+        return dumps_whole(config)
+
+
+_NOBODY = Identity("", "", b"", b"", b"")
 
 
 def _current_folder() -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import logging
 from collections.abc import Mapping, Sequence
 
@@ -13,7 +12,7 @@ from .._events import MachinesRequested, MachinesStarted
 from .._identity import Authority
 from .._values import EnvironmentOptions, Instance, State
 from ..boot._bootstrap import BootBatch, boot_seconds
-from ..boot._config import configure_worker
+from ..boot._config import Configurator
 from ..boot._relays import Reachability
 from ..boot._shipment import Shipment
 from ..errors import BootError, StartError
@@ -116,8 +115,7 @@ class Starter:
             keepalive=hooks.keepalive(),
             argv=argv,
             environ=environ,
-            configure=functools.partial(
-                configure_worker,
+            configure=Configurator(
                 system=system,
                 maxprocs=hooks.maxprocs(),
                 logs=LogSettings.of_this_process(self._log_mark),
