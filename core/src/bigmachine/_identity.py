@@ -13,14 +13,14 @@ from __future__ import annotations
 import datetime
 import inspect
 import os
-import ssl
-import tempfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .errors import ProtocolError
 
 if TYPE_CHECKING:
+    import ssl
+
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
     from cryptography.x509 import CertificateBuilder, Name
 
@@ -178,13 +178,13 @@ class Identity:
 
     def server_context(self) -> ssl.SSLContext:
         """TLS 1.3 for the accepting end; the peer must show a certificate of the session."""
-        context = self._context(ssl.PROTOCOL_TLS_SERVER)
+        context = self._context(is_server=True)
         context.num_tickets = 0  # connections live long; tickets would only cost a write each
         return context
 
     def client_context(self) -> ssl.SSLContext:
         """TLS 1.3 for the dialling end; the peer's certificate must bear the name dialled."""
-        context = self._context(ssl.PROTOCOL_TLS_CLIENT)
+        context = self._context(is_server=False)
         context.check_hostname = True
         return context
 
@@ -200,8 +200,10 @@ class Identity:
                 return str(value)
         raise ProtocolError(f"the peer's certificate names nobody of session {self.session}")
 
-    def _context(self, protocol: int) -> ssl.SSLContext:
-        context = ssl.SSLContext(protocol)
+    def _context(self, *, is_server: bool) -> ssl.SSLContext:
+        import ssl  # late: a session that opens starts its system before it needs this
+
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if is_server else ssl.PROTOCOL_TLS_CLIENT)
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         context.verify_mode = ssl.CERT_REQUIRED
         context.load_verify_locations(cadata=self.authority.decode())
@@ -219,6 +221,8 @@ def _load_chain(context: ssl.SSLContext, pem: bytes) -> None:
         finally:
             os.close(fd)
         return
+    import tempfile
+
     # macOS and Windows: `ssl` reads a path only; the directory is the owner's alone.
     with tempfile.TemporaryDirectory(prefix="bigmachine-") as folder:
         path = os.path.join(folder, "identity.pem")

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .._trust import read_settings
 from ..errors import UsageError
-from ._trust import read_settings
 
 logger = logging.getLogger("bigmachine.environment")
 

@@ -20,7 +20,6 @@ from .._values import (
     State,
 )
 from ..errors import MachineStopped, UsageError
-from ..metrics import Variables
 from ..services._handle import Handle
 from ..services._stub import make_stub
 from ..services._tracebacks import short_tracebacks
@@ -29,6 +28,7 @@ from ._repr import machine_repr, machines_html
 from ._unfinished import UNTRIED, Unfinished
 
 if TYPE_CHECKING:
+    from ..metrics import Variables
     from ..profiling import Profile, ThreadDump
     from ..rpc import PickledCall
     from ._async import AsyncMachine

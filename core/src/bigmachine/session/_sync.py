@@ -24,7 +24,6 @@ from .._values import (
 from ..errors import UsageError
 from ..machine._log_lines import read_lines
 from ..machine._sync import Machine, sync_api
-from ..metrics import SessionVariables
 from ..process import FORKED, open_standard_descriptors
 from ..services._handle import Handle
 from ..services._loading import check_may_block, check_not_loading
@@ -39,6 +38,7 @@ from ._repr import SessionRepr
 if TYPE_CHECKING:
     from ..machine._async import AsyncMachine
     from ..machine._portal import Portal
+    from ..metrics import SessionVariables
     from ..profiling import Profile, ThreadDump
     from ._async import AsyncSession
     from ._loop_thread import LoopThread

@@ -1,7 +1,7 @@
 """The file that sets options: where it is looked for, whether it is trusted, what is wrong in it.
 
 Options decide which machines are bought and which files are sent to them. So a file that somebody
-else has written, or may write, is refused; see `bigmachine.environment._trust`.
+else has written, or may write, is refused; see `bigmachine._trust`.
 """
 
 from __future__ import annotations
@@ -201,7 +201,7 @@ def _search_path() -> Iterator[Path]:
 
 def _read(path: Path) -> tuple[bytes, str | None]:
     """Return the content of a file, and why it cannot be trusted, or None if it can."""
-    from ..environment._trust import read_settings  # late: few users have such a file
+    from .._trust import read_settings  # late: few users have such a file
 
     try:
         return read_settings(path)
