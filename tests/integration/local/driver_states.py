@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import logging.handlers
 import os
@@ -32,6 +33,7 @@ class State:
             "folder": os.getcwd(),
             "ignored": [number for number in signals if signal.getsignal(number) == signal.SIG_IGN],
             "blocked": len(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
+            "collects": gc.isenabled(),
             "later": [os.environ.get(name) for name in CHANGED],
             "locale": os.environ.get("LC_CTYPE"),
             "zone": [time.tzname[0], os.environ.get("TZ")],

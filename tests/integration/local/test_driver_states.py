@@ -61,6 +61,7 @@ sys.path += ["/nowhere/" + "y" * 200_000, "/\\udcff"]
             "folder": str(tmp_path),
             "ignored": report["ignored"] and [2],  # of a parallel process: it ends with its machine
             "blocked": 0,
+            "collects": True,
             "later": ["yes", "yes", None],
             "zone": ["JST", "JST-9"],
             "foreign": [],

@@ -46,10 +46,10 @@ def main(header: dict[str, Any], control_fd: str) -> NoReturn:
     with open(os.devnull, "rb") as null:
         os.dup2(null.fileno(), 0)
     control = socket.socket(fileno=int(control_fd))
+    gc.disable()  # nothing is freed, so there are no holes in what machines share
     entry = _load(header) if header["entry"] else None
     _set_exactly(header["environ"])
-    gc.collect()
-    gc.freeze()  # so garbage collections in machines don't copy shared pages
+    gc.freeze()  # so garbage collections in machines don't copy it
     descendants = Descendants()
     try:
         with contextlib.suppress(ConnectionError):  # the driver died before it read a reply
@@ -123,6 +123,7 @@ def _run_machine(entry: Entry | None, control: socket.socket, descriptors: list[
         _change_environ(header["environ"])
         if entry is None:
             _exec(header, listen, lifeline)
+        gc.enable()
         sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
         entry(config, listen=f"fd:{listen}", lifeline=lifeline)
         status = 0
