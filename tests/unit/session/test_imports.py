@@ -1,4 +1,4 @@
-"""What a session imports before its system starts to come up, which it could do meanwhile."""
+"""What a session imports, and what before its system starts to come up."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 
 LATE = {"bigmachine.boot", "bigmachine.environment", "bigmachine.metrics", "httpx", "ssl", "trio"}
+NEVER = {"bigmachine.environment", "bigmachine.rpc.server", "bigmachine.worker", "cryptography"}
 
 
-def test_system_starts_before_session_imports_what_it_needs_later(tmp_path: Path) -> None:
+def test_session_imports_neither_early_nor_in_vain(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text("[tool.bigmachine.local]\nmaxprocs = 1\n")
     program = f"""
 import sys
@@ -18,9 +19,11 @@ from bigmachine_local import LocalSystem
 class Late(LocalSystem):
     def warm_up(self):
         print(*{LATE} & set(sys.modules), self.options.maxprocs)
+        import bigmachine.session._async
+        print(*{NEVER} & set(sys.modules))
         sys.exit()
 bm.Session(Late).start(1)
 """
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
-    assert (done.stdout, done.stderr) == ("1\n", "")
+    assert (done.stdout, done.stderr) == ("1\n\n", "")

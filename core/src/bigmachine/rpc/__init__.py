@@ -10,6 +10,7 @@ waits for a ``def`` method takes a lane, if one is free: `client/_lanes`, `_lane
 `client/_post`, `server/_http`, `server/_post`. Neither end imports the other.
 """
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from ._frames import DEFAULT_LIMIT_BYTES as DEFAULT_LIMIT_BYTES
@@ -45,23 +46,34 @@ from .client._pickled_result import PickledResult as PickledResult
 from .client._pickled_result import loaded as loaded
 from .client._pickled_result import loaded_once as loaded_once
 from .client._post import PostConnection as PostConnection
-from .server._asyncio import explain_asyncio as explain_asyncio
-from .server._call import method_of as method_of
-from .server._call import running_method as running_method
-from .server._registry import Services as Services
-from .server._server import Server as Server
-from .server._server import open_listeners as open_listeners
 
 if TYPE_CHECKING:
     from .client._http import Connect as Connect
     from .client._http import MachineClient as MachineClient
     from .client._http import http_client as http_client
+    from .server._asyncio import explain_asyncio as explain_asyncio
+    from .server._call import method_of as method_of
+    from .server._call import running_method as running_method
+    from .server._registry import Services as Services
+    from .server._server import Server as Server
+    from .server._server import open_listeners as open_listeners
+
+# httpx takes 0.1 s to import, and a machine that calls no peer never needs it. No driver needs the
+# server, of 30 modules.
+_LATE = {
+    "Connect": ".client._http",
+    "MachineClient": ".client._http",
+    "http_client": ".client._http",
+    "explain_asyncio": ".server._asyncio",
+    "method_of": ".server._call",
+    "running_method": ".server._call",
+    "Services": ".server._registry",
+    "Server": ".server._server",
+    "open_listeners": ".server._server",
+}
 
 
 def __getattr__(name: str) -> Any:
-    # httpx takes 0.1 s to import, and a machine that calls no peer never needs it.
-    if name in ("http_client", "MachineClient", "Connect"):
-        from .client import _http
-
-        return getattr(_http, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if (module := _LATE.get(name)) is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(module, __name__), name)
