@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import sys
+import threading
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,19 @@ class Written:
     @bm.parallel
     def first(self) -> float:
         return float(self.array[0])
+
+
+class Threads:
+    """Knows the thread in which it was unpickled."""
+
+    def __setstate__(self, state: Any) -> None:
+        self.unpickled_in = threading.current_thread()
+
+    def __getstate__(self) -> object:
+        return True  # so that __setstate__ is called
+
+    def is_same(self) -> bool:
+        return self.unpickled_in is threading.current_thread()
 
 
 class Counted:
@@ -233,6 +247,15 @@ def test_failed_setup_may_be_repeated_with_another_service():
         assert await machine.call("New.say") == "third"
 
     run(test)
+
+
+def test_method_runs_in_thread_that_has_unpickled_its_service() -> None:
+    async def main() -> None:
+        async with bm.AsyncSession(InProcessSystem) as session:
+            [machine] = await session.start(1, services={"Threads": Threads()})
+            assert await machine.call("Threads.is_same")
+
+    trio.run(main)
 
 
 @needs_processes
