@@ -35,7 +35,8 @@ class OomWatch:
         counter = _counter(pid)
         if counter is not None:
             self._counters[pid] = counter
-            self._attributed.setdefault(counter, _count(counter))
+            if counter not in self._attributed:
+                self._attributed[counter] = _count(counter)
 
     def is_victim(self, pid: int) -> bool:
         """Whether a watched process that ended by SIGKILL was killed by the kernel."""
