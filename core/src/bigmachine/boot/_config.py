@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 class WorkerConfig:
     """All that a worker needs before it serves its first connection.
 
-    ``logs`` says how it logs; None leaves that as it is. ``is_traced`` if its driver asks for the
-    traces of its calls.
+    ``header`` says where the driver's modules and its current folder are, for a worker on the
+    driver's computer; the boot program of any other one knows that. ``logs`` says how it logs; None
+    leaves that as it is. ``is_traced`` if its driver asks for the traces of its calls.
     """
 
     identity: Identity
@@ -34,12 +35,28 @@ class WorkerConfig:
     maxprocs: int | None
     argv: tuple[str, ...]
     environ: Mapping[str, str]
+    header: Mapping[str, Any] | None = None
     logs: LogSettings | None = None
     is_traced: bool = False
 
+    def dump(self) -> bytes:
+        """Return the bytes that `load` reads."""
+        outer = pickle.dumps({"config": self._dump_inner()}, 5)
+        return outer if self.header is None else pack(dict(self.header)) + outer
+
+    def _dump_inner(self) -> bytes:
+        """Return the inner of two pickles.
+
+        The outer one needs nothing but the standard library, so that the worker can set its module
+        path before it meets the driver's own classes.
+        """
+        from ..rpc import dumps_whole  # late: it takes a backend's import too long
+
+        return dumps_whole(replace(self, header=None))
+
     @classmethod
     def load(cls, data: bytes) -> WorkerConfig:
-        """Read what `Configurator` wrote; sets the driver's module path and folder first."""
+        """Read what `dump` wrote; sets the driver's module path and folder first."""
         header: dict[str, Any] = {}
         if not data.startswith(_PICKLE):
             header, data = unpack(data)
@@ -76,23 +93,16 @@ class Configurator:
     def __call__(self, identity: Identity, request: LaunchRequest, *, is_remote: bool) -> bytes:
         if is_remote:
             # The boot program adds the key, which it has made, and the path.
-            return pickle.dumps({"config": self._pickled(identity, request)}, 5)
+            return self._config(identity, request).dump()
         if self._shared is None:
             # Where the driver's modules and its current folder are.
             header = pack({**module_path(), "cwd": _current_folder()})
-            self._shared = header, self._pickled(_NOBODY, request)
+            self._shared = header, self._config(_NOBODY, request)._dump_inner()
         header, config = self._shared
         return header + pickle.dumps({"config": config, "identity": asdict(identity)}, 5)
 
-    def _pickled(self, identity: Identity, request: LaunchRequest) -> bytes:
-        """Return the inner of two pickles.
-
-        The outer one needs nothing but the standard library, so that the worker can set its module
-        path before it meets the driver's own classes.
-        """
-        from ..rpc import dumps_whole  # late: it takes a backend's import too long
-
-        config = WorkerConfig(
+    def _config(self, identity: Identity, request: LaunchRequest) -> WorkerConfig:
+        return WorkerConfig(
             identity=identity,
             system=self._system,
             keepalive=request.keepalive,
@@ -102,7 +112,6 @@ class Configurator:
             logs=self._logs,
             is_traced=self._is_traced,
         )
-        return dumps_whole(config)
 
 
 _NOBODY = Identity("", "", b"", b"", b"")

@@ -152,7 +152,7 @@ class BootMethods:
         builder = self._planned()
         if not self._certificate or not builder.is_built:
             raise HttpError(409, "it must be identified and built first")
-        outer = pickle.loads(base64.b64decode(config))  # plain values; see Configurator
+        outer = pickle.loads(base64.b64decode(config))  # plain values; see WorkerConfig.dump
         outer["identity"] = {
             "certificate": self._certificate.encode(),
             "key": private_key_pem(self._key).encode(),
