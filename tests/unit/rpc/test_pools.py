@@ -45,6 +45,22 @@ class Jobs:
             self.all_done.set()
 
 
+def test_call_in_a_thread_fails_if_there_can_be_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def main() -> None:
+        async with thread_pool(1) as pool:
+            with monkeypatch.context() as patch:
+                patch.setattr(threading.Thread, "start", refuse)
+                with pytest.raises(RuntimeError, match="can't start new thread"):
+                    await pool.call(lambda: 1, name="f")
+            for result in range(2):
+                assert await pool.call(lambda result=result: result, name="f") == result
+
+    run(main)
+
+
 def test_thread_pool_runs_no_more_threads_than_its_limit() -> None:
     async def main() -> None:
         running, most, lock = 0, 0, threading.Lock()

@@ -92,8 +92,13 @@ class ThreadPool:
         return job
 
     async def call(self, function: Callable[[], T], *, name: str) -> T:
-        """Call ``function`` in a thread, without a place; it can't be cancelled."""
+        """Call ``function`` in a thread, without a place; it can't be cancelled.
+
+        `RuntimeError` if there is no thread for it, and none can be started.
+        """
         await trio.lowlevel.checkpoint_if_cancelled()
+        if not self._threads:
+            self._add_spare_thread()
         task = trio.lowlevel.current_task()
 
         def run() -> Callable[[], None]:
@@ -143,11 +148,8 @@ class ThreadPool:
             self._queued += 1
         self._jobs.put(job)
         if needs_thread:
-            # A daemon: a method that never ends must not keep the machine's process alive.
-            name = f"bigmachine-{self._threads}"
-            thread = threading.Thread(target=self._work, name=name, daemon=True)
             try:
-                thread.start()
+                self._start_thread()
             except RuntimeError as exc:  # a limit of the system; it waits for another thread
                 logger.error("%s waits: %s", job.name, exc)
                 with self._lock:
@@ -224,6 +226,24 @@ class ThreadPool:
                 name,
                 count,
             )
+
+    def _start_thread(self) -> None:
+        """Start a thread that is counted already; `RuntimeError` if the system has none."""
+        # A daemon: a method that never ends must not keep the machine's process alive.
+        name = f"bigmachine-{self._threads}"
+        threading.Thread(target=self._work, name=name, daemon=True).start()
+
+    def _add_spare_thread(self) -> None:
+        with self._lock:
+            self._threads += 1
+            self._spare += 1
+        try:
+            self._start_thread()
+        except RuntimeError:
+            with self._lock:
+                self._threads -= 1
+                self._spare -= 1
+            raise
 
     def _work(self) -> None:
         while True:
