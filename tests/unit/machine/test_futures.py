@@ -265,11 +265,23 @@ def test_callbacks_are_called_once_each_in_order_added(machine):
     future.cancel()
     assert called == [(n, True) for n in range(5)]  # cancelled here, so called here
     called.clear()
-    future = machine.submit("Work.add", 1)
+    future = machine.submit("Work.wait", "in order")
     for n in range(5):
         future.add_done_callback(lambda done, n=n: called.append((n, done is future)))
+    machine.call("Work.open", "in order")
     until(lambda: len(called) == 5)
     assert called == [(n, True) for n in range(5)]
+
+
+def test_callbacks_of_a_future_are_called_in_order_though_one_of_them_takes_long(machine):
+    event, called = threading.Event(), []
+    futures = [machine.submit("Work.wait", "long") for _ in range(2)]
+    futures[0].add_done_callback(lambda _: called.append(event.wait(60)))
+    futures[0].add_done_callback(lambda _: called.append("next"))
+    futures[1].add_done_callback(lambda _: event.set())  # in another thread: the first is blocked
+    machine.call("Work.open", "long")
+    until(lambda: len(called) == 2)
+    assert called == [True, "next"]
 
 
 def test_callback_added_to_done_future_is_called_at_once(machine):
@@ -301,7 +313,7 @@ def test_exception_of_callback_is_logged_and_others_are_called(machine, caplog):
     with caplog.at_level(logging.ERROR, logger="concurrent.futures"):
         machine.call("Work.open", "broken")
         assert called.result(60) == "opened"
-    assert "broken callback" in caplog.text
+        until(lambda: "broken callback" in caplog.text)
 
 
 # -- exceptions ----------------------------------------------------------------

@@ -108,7 +108,8 @@ class LoopFuture(YieldingFuture[T]):
             self.set_running_or_notify_cancel()
             with contextlib.suppress(UsageError):  # the loop has ended, or is another process's
                 self._portal.post(self.abandon)
-        super()._invoke_callbacks()  # type: ignore[misc]
+        # All in one thread, so that one of them waits for those that were added before it.
+        self._portal.call_back(concurrent.futures.Future._invoke_callbacks, self)  # type: ignore[attr-defined]
 
 
 class TaskFuture(LoopFuture[T]):
