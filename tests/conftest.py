@@ -82,6 +82,15 @@ def _no_progress() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _records_in_order() -> Iterator[None]:
+    """Have the loops of these tests wait for each record to be handled, on a busy computer too."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("_WAIT_SECONDS", "_FLUSH_SECONDS"):
+            patch.setattr(f"bigmachine.session._log_thread.{name}", 60.0)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _own_sockets() -> Iterator[None]:
     """Have the sessions of these tests found by no other program of the user, nor theirs here."""
     # Not pytest's own folder: the path of a socket has at most 107 bytes.
