@@ -118,6 +118,7 @@ def test_killed_zygote_kills_no_machine_and_is_replaced(
             assert gone.detail == "exited with status 3"
 
             os.kill(int(doomed.id), signal.SIGKILL)
+            await lm.ended(int(doomed.id))
             gone = await system.keepalive_failed(doomed)
             assert gone is not None
             assert gone.reason is StopReason.EXITED

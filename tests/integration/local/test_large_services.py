@@ -59,7 +59,7 @@ def test_machines_of_this_host_map_one_copy_and_the_driver_keeps_none(session: b
     one, other = [shared(machine.call("Model.pid")) for machine in machines]
     assert len(one) >= 3
     assert other == one
-    until(lambda: shared(os.getpid()) == before)
+    until(lambda: shared(os.getpid()) <= before)  # a thread frees what is large
     for machine in machines:
         assert machine.call("Model.sums") == [array.sum() for array in arrays]
         machine.shutdown()

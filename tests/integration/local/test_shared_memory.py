@@ -146,7 +146,7 @@ def test_driver_that_is_killed_leaves_no_memory(tmp_path: Path) -> None:
         assert everywhere() >= known
         process.kill()
         until(lambda: not Path(f"/proc/{pid}").exists())
-        assert not everywhere() & known
+        until(lambda: not everywhere() & known)
 
 
 @pytest.mark.long
@@ -177,6 +177,7 @@ def test_switch_keeps_large_arrays_on_the_wire(
     monkeypatch.setenv(VARIABLE, "0")
     [machine] = session.start(1, services=SERVICES)
     monkeypatch.delenv(VARIABLE)  # the machine has its own
+    until(lambda: not shared(os.getpid()))  # what tests before have left
     machine.call("Keeper.keep", np.ones(1 << 20))
     assert machine.call("Keeper.give")[-1] == 7.0
     assert not shared(machine.call("Keeper.pid")) | shared(os.getpid())

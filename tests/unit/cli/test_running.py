@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tarfile
 import threading
-import time
+from concurrent.futures import Future
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -32,14 +32,15 @@ class Worker:
 
     def wait(self) -> None:
         self._may_go_on.wait()
+        self._may_go_on.clear()
+
+    def burn(self) -> None:
+        while not self._may_go_on.is_set():
+            sum(range(1000))
+        self._may_go_on.clear()
 
     async def go_on(self) -> None:
         self._may_go_on.set()
-
-    def burn(self, seconds: float) -> None:
-        end = time.thread_time() + seconds
-        while time.thread_time() < end:
-            sum(range(1000))
 
 
 @pytest.fixture(scope="module")
@@ -138,8 +139,8 @@ def test_ssh_to_machine_without_login_says_why(machines, machine, why, capsys):
 
 def test_profile_prints_hot_function_and_writes_files(machines, capsys, tmp_path):
     pprof, flame = tmp_path / "cpu.pb.gz", tmp_path / "cpu.html"
-    futures = [machine.submit("Worker.burn", 0.2) for machine in machines]
-    arguments = ["profile", "--lines", "--seconds", "0.3"]
+    futures = [machine.submit("Worker.burn") for machine in machines]
+    arguments = ["profile", "--lines", "--seconds", "0.2"]
     arguments += ["-o", str(pprof), "--flame", str(flame)]
     assert main(arguments) == 0
     out = capsys.readouterr().out
@@ -151,7 +152,12 @@ def test_profile_prints_hot_function_and_writes_files(machines, capsys, tmp_path
     assert b"Worker.burn" in gzip.decompress(pprof.read_bytes())
     assert flame.read_text().lower().startswith("<!doctype html>")
     assert [path.stat().st_mode & 0o777 for path in (pprof, flame)] == [0o600] * 2
-    for future in futures:
+    go_on(machines, futures)
+
+
+def go_on(machines: list[bm.Machine], futures: list[Future[None]]) -> None:
+    for machine, future in zip(machines, futures, strict=True):
+        machine.call("Worker.go_on")
         future.result()
 
 
@@ -200,9 +206,7 @@ def test_threads_show_where_code_of_the_user_is(machines, capsys):
     assert "m0" not in shown("m1")
     assert shown().endswith(" run no code of yours; --full shows them\n")
     assert "_serve" in shown("--full")
-    for machine, future in zip(machines, futures, strict=True):
-        machine.call("Worker.go_on")
-        future.result()
+    go_on(machines, futures)
 
 
 # -- dumps ----------------------------------------------------------------------------

@@ -21,9 +21,10 @@ import pyte
 import pytest
 
 import bigmachine as bm
-from bigmachine.cli import main
+from bigmachine.cli import _top, main
 from bigmachine.cli._top_columns import MACHINE_COLUMNS
 from bigmachine.cli._top_view import Look, draw
+from bigmachine.debug import _measures
 from bigmachine.debug._status import MachineStatus, MethodStatus, SessionStatus
 from bigmachine.testing import InProcessSystem
 from tests.support.waiting import until
@@ -63,6 +64,14 @@ def status(*machines: MachineStatus, methods=(), **more) -> dict:
 # -- what it shows --------------------------------------------------------------------
 
 
+@pytest.fixture
+def _patient(monkeypatch):
+    """Wait for all that machines measure, however long they take on a busy computer."""
+    monkeypatch.setattr(_measures, "_FIRST_SECONDS", PATIENCE)
+    monkeypatch.setattr(_top, "_MEASURED_SECONDS", PATIENCE)
+
+
+@pytest.mark.usefixtures("_patient")
 def test_top_shows_session_machines_and_methods_as_one_table_in_a_pipe(session, capsys):
     assert main(["top", "--session", "shown"]) == 0
     out = capsys.readouterr().out
@@ -74,6 +83,7 @@ def test_top_shows_session_machines_and_methods_as_one_table_in_a_pipe(session, 
     assert re.search(r"^Echo\.echo .* 3$", out, re.M)
 
 
+@pytest.mark.usefixtures("_patient")
 def test_top_prints_json_with_rates(session, capsys):
     assert main(["top", "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)

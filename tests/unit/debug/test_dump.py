@@ -43,6 +43,7 @@ def test_file_that_cannot_be_written_is_an_error(tmp_path, capsys):
 PROGRAM = """
 import faulthandler, glob, os, signal, sys, time
 import bigmachine as bm
+from bigmachine.session import _quit_signal
 from bigmachine.testing import InProcessSystem
 
 def handler():
@@ -68,7 +69,7 @@ def quit_until(found):
 
 with bm.Session(InProcessSystem(), name="one"), bm.Session(InProcessSystem(), name="two") as two:
     quit_until("two-*.tar.gz")
-    while not glob.glob("one-*.tar.gz"):
+    while not glob.glob("one-*.tar.gz") or any(one.is_busy for one in _quit_signal._dumpers):
         time.sleep(0.01)
     child = os.fork()
     if not child:

@@ -108,9 +108,12 @@ async def test_machine_that_does_not_answer_is_named_and_the_rest_is_returned(se
     machines = await session.start(2, services={"S": Service()})
     silent = machines[1]
     session.system.partition(silent)
-    values = await session.variables(timeout=0.2)
+    for timeout in (0.2, 2.0, 20.0):  # on a busy computer, the other one takes longer
+        values = await session.variables(timeout=timeout)
+        if values.machines:
+            break
     assert list(values.machines) == [machines[0].name]
-    assert values.missing == {silent.name: "it did not answer within 0.2 s"}
+    assert values.missing == {silent.name: f"it did not answer within {timeout:g} s"}
     async with trio.open_nursery() as nursery:
 
         async def kill() -> None:

@@ -90,7 +90,7 @@ class Trace:
             with pytest.raises(LookupError):
                 first.call("Work.fail")
             with pytest.raises(bm.CallTimeout):
-                first.with_options(timeout=0.2).call("Work.forever")
+                first.with_options(timeout=1.0).call("Work.forever")  # time to begin
 
     def named(self, name: str, kind: SpanKind | None = None) -> ReadableSpan:
         [span] = [s for s in self.spans if s.name == name and kind in (None, s.kind)]

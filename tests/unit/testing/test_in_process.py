@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 import trio
@@ -673,6 +674,10 @@ def test_thousand_machines_estimate_pi_and_leave_no_thread(monkeypatch):
 def test_hundred_machines_answer_in_turns_what_each_does_so_that_time_limits_hold():
     with bm.Session(InProcessSystem()) as session:
         machines = session.start(100, services={"Echo": Echo()})
-        dump = session.threads(timeout=3.0)
+        for _ in range(2):  # the first answer may take longer
+            began = time.monotonic()
+            machines[0].threads()
+            seconds = time.monotonic() - began
+        dump = session.threads(timeout=20 * seconds)
         assert 0 < len(dump.failures) < 100  # not all at once, of which none is in time
         assert machines[99].call("Echo.echo", 1) == 1
