@@ -70,7 +70,7 @@ def run(tmp_path: Path) -> Iterator[Runner]:
     if sys.platform == "linux":
         # The time that machines of a killed driver have to end.
         with contextlib.suppress(AssertionError):
-            until(lambda: not runner.left_running(), within=1.0)
+            until(lambda: not runner.left_running(), within=20.0)
         left = runner.left_running()
         for pid in left:
             with contextlib.suppress(ProcessLookupError):
