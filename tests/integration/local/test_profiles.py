@@ -79,9 +79,20 @@ def test_heap_of_all_machines_counts_by_type(machines):
     assert found[1]["builtins.bytes"] - found[0]["builtins.bytes"] > 4 << 20
 
 
+def of_work(take, machines):
+    """Take profiles until one has so much of the work of each machine that this is seen in it."""
+
+    def taken():
+        profile = take()
+        assert profile.machines == [machine.name for machine in machines]
+        each = [profile.filter(machine=name).total("cpu") for name in profile.machines]
+        return min(each) > 0.05e9 and profile  # on a busy computer, a machine may get less
+
+    return until(taken)
+
+
 def test_hottest_line_of_all_machines_is_in_the_method_that_computes(computing):
-    profile = computing.session.profile(0.5)
-    assert profile.machines == [machine.name for machine in computing.all]
+    profile = of_work(lambda: computing.session.profile(0.5), computing.all)
     for each in (profile, *(profile.filter(machine=name) for name in profile.machines)):
         hottest = top_rows(each, by="line")[0].frame
         assert hottest.function == "CirclePI.sample"
@@ -93,6 +104,5 @@ def test_hottest_line_of_all_machines_is_in_the_method_that_computes(computing):
 
 def test_one_machine_is_profiled_while_it_computes(computing):
     machine = computing.all[0]
-    profile = machine.profile(0.2, hz=50)
-    assert profile.machines == [machine.name]
+    profile = of_work(lambda: machine.profile(0.2, hz=50), [machine])
     assert top_rows(profile)[0].frame.function == "CirclePI.sample"

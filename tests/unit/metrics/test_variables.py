@@ -124,7 +124,7 @@ def test_only_histograms_have_quantiles():
 @given(st.floats(min_value=0, max_value=sys.float_info.max) | st.integers(-9, 2**70))
 def test_bucket_of_each_number_ends_at_its_bound(number):
     bucket = bucket_of(number)
-    assert number <= upper_bound(bucket) * (1 + 1e-15)
+    assert number <= upper_bound(bucket) * (1 + 1e-12)  # its logarithm is rounded
     assert bucket_up_to(upper_bound(bucket)) == bucket
 
 
