@@ -372,13 +372,13 @@ def test_what_a_worker_has_started_ends_with_it(tmp_path: Path) -> None:
 
 def test_slow_upload_counts_as_keepalive() -> None:
     async def main() -> None:
-        async with rig(timeout=1.0) as r:
+        async with rig(timeout=2.0) as r:
             await r.identify()
             data = os.urandom(1 << 20)
             await r.wire.call("plan", manifest=manifest_of(data), builder_source=builder_source())
 
             async def slowly() -> AsyncIterator[bytes]:
-                for begin in range(0, len(data), 64 << 10):  # 16 times a quarter of the timeout
+                for begin in range(0, len(data), 64 << 10):  # in twice the timeout
                     yield data[begin : begin + (64 << 10)]
                     await trio.sleep(0.25)
 

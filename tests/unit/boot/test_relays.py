@@ -237,7 +237,7 @@ def test_driver_sends_environment_once_for_many_machines(folder: Path):
 
 def test_machine_that_waits_for_upload_is_kept_alive(folder: Path):
     async def main() -> None:
-        async with fleet(2, folder, timeout=1.0) as f:
+        async with fleet(2, folder, timeout=2.0) as f:
             waiting, silent = f.vms
             [blocker] = instances(1)
             relay = f.shipment.relays.join(blocker)

@@ -140,10 +140,10 @@ def test_boot_error_says_who_answered_in_place_of_machine(tmp_path: Path) -> Non
         async with front(STRANGERS[:1] * 1000, vm=vm) as address:
             with pytest.raises(
                 PhaseFailed,
-                match=f"phase boot: not done after 1 s; the last attempt: .*{address}.* is not "
+                match=f"phase boot: not done after 2 s; the last attempt: .*{address}.* is not "
                 f"{driver.request.credential.name}, or rejects our certificate: .*SSL",
             ):
-                await driver.boot(address, vm=vm, boot_timeout=1.0)
+                await driver.boot(address, vm=vm, boot_timeout=2.0)
         await vm.destroy()
 
     trio.run(main)
@@ -158,9 +158,9 @@ def test_machine_whose_key_is_not_on_console_is_refused(tmp_path: Path) -> None:
             await attacker.power_on(driver.request)
             for power_on in (True, False):
                 with pytest.raises(PhaseFailed) as caught:
-                    await driver.boot(attacker.address, vm=victim, verify=True, boot_timeout=2.0)
+                    await driver.boot(attacker.address, vm=victim, verify=True, boot_timeout=4.0)
                 message = str(caught.value)
-                assert message.startswith("phase verify: not done after 2 s; ")
+                assert message.startswith("phase verify: not done after 4 s; ")
                 [theirs] = re.findall(f"answers at {attacker.address} has the key (\\w+)", message)
                 assert theirs in attacker.console()
                 shown = re.findall("of .* shows (.*)", message)
