@@ -113,7 +113,7 @@ def test_process_without_stderr_writes_nothing(monkeypatch):
     with opened() as writer:
         monkeypatch.setattr(sys, "stderr", None)
         put(writer, "one")
-        until(lambda: not writer._queue)
+        until(lambda: not writer._queue and not writer._is_writing)
         monkeypatch.setattr(sys, "stderr", works := Stream())
         put(writer, "two")
     assert works.getvalue() == "m0: two\n"
