@@ -136,6 +136,9 @@ def test_progress_characters_and_warnings_of_machine_are_shown_after_its_name(mo
 
 TESTS = """
 import pytest, bigmachine as bm
+from bigmachine.session import _async
+
+_async._CATCH_UP_SECONDS = 60.0  # longer than a busy computer takes
 
 class Printer:
     def run(self, text):
