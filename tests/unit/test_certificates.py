@@ -445,7 +445,7 @@ def test_loading_key_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     before = len(os.listdir("/proc/self/fd"))
     MACHINE.server_context()
     assert os.listdir(tmp_path) == []
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(os.listdir("/proc/self/fd")) <= before  # others may be collected
     # The same without memfd_create.
     monkeypatch.delattr(os, "memfd_create", raising=False)
     context = MACHINE.client_context()

@@ -18,7 +18,7 @@ import bigmachine as bm
 from bigmachine.machine import _service_batch as service_batch
 from bigmachine.testing import InProcessOptions, InProcessSystem
 from tests.support.clocks import jumping_clock
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, until
 
 COUNT = 1 << 17
 SIZE = 3 * 8 * COUNT + 5 * 8000  # of the arrays below, in bytes
@@ -85,8 +85,7 @@ def run(test: Callable[[bm.AsyncSession], Awaitable[None]], **options: Any) -> N
 def _relayed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(service_batch, "RELAYED_BYTES", SIZE // 2)
     yield
-    gc.collect()
-    assert sys.platform != "linux" or files() == 0
+    until(none_is_left)
 
 
 def sent(machine: bm.AsyncMachine) -> int:
@@ -124,6 +123,11 @@ async def all_but_one(
     assert len(running) == 5
     await check(running)
     return running
+
+
+def none_is_left() -> bool:
+    gc.collect()
+    return sys.platform != "linux" or files() == 0
 
 
 def files() -> int:
