@@ -394,6 +394,7 @@ def test_sockets_that_share_memory_are_closed_with_their_connection() -> None:
     async def main() -> None:
         async with serving(Service()) as (_, address), http_client(DRIVER) as http:
             gc.collect()  # what tests before have left
+            assert memory_socket_module.keeps_descriptors()  # which the first connection would open
             before = descriptors()
             for _ in range(3):
                 async with dial(http, f"https://{address}#{MACHINE.name}"):
