@@ -70,7 +70,8 @@ class Outbox:
         self._announced_bytes = 0  # of bodies that threads have made, and that are not posted yet
         self._announcing = threading.Lock()
         self._parked: Task | None = None
-        self._is_corked = False
+        self.is_corked = False
+        """Whether frames are held back, since more are about to be posted."""
         self._has_ended = False
         self._idle: trio.Event | None = None  # made by the task that waits for it
         self._unclogged: trio.Event | None = None  # like `_idle`
@@ -126,7 +127,7 @@ class Outbox:
 
         Otherwise it is sent in the next scheduling round, with all that is posted until then.
         """
-        must_wait = self._is_corked or not is_urgent or self._small
+        must_wait = self.is_corked or not is_urgent or self._small
         if not (must_wait or self._channel.has_unsent):
             self._channel.send_nowait(frame)
             if not self._channel.has_unsent:
@@ -184,11 +185,11 @@ class Outbox:
 
     def cork(self) -> None:
         """Hold frames back until `uncork`, because more are about to be posted."""
-        self._is_corked = True
+        self.is_corked = True
 
     def uncork(self) -> None:
         """Send the frames that were held back."""
-        self._is_corked = False
+        self.is_corked = False
         if self._small and not self._channel.has_unsent:
             self._channel.send_nowait(self._take_small())
         if self._channel.has_unsent or self._small or self._under_way:
@@ -271,7 +272,7 @@ class Outbox:
         return frames
 
     def _wake(self) -> None:
-        if self._parked is not None and not self._is_corked:
+        if self._parked is not None and not self.is_corked:
             task, self._parked = self._parked, None
             reschedule(task)
 

@@ -149,5 +149,7 @@ class FrameCall(FramedCall):
             self.method.calls.finished(self._began, raised=kind == Kind.ERROR)
             # With more calls running, more replies may be due at once: they share a write.
             # Those of the supervisor wait for days.
-            is_urgent = all(call.method.is_of_supervisor for call in self._running.values())
+            is_urgent = self._outbox.is_corked or all(
+                call.method.is_of_supervisor for call in self._running.values()
+            )
             self._outbox.post_message(kind, self._stream, payload, is_urgent=is_urgent)
