@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
@@ -11,7 +10,7 @@ import trio
 from bigmachine import System
 from bigmachine._identity import Authority
 from bigmachine.boot import LaunchRequest, machine_names
-from bigmachine.boot._config import configure_worker
+from bigmachine.boot._config import Configurator
 from bigmachine.system import Instance, Keepalive
 from bigmachine.system._options import resolve_options
 
@@ -32,7 +31,7 @@ class CloudKit:
             keepalive=Keepalive(),
             argv=(),
             environ={},
-            configure=functools.partial(configure_worker, system=self.system, maxprocs=None),
+            configure=Configurator(system=self.system, maxprocs=None),
         )
 
     async def setup(self) -> Any:
