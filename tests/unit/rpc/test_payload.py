@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+import gc
 import io
 import pickle
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
 from types import FrameType
@@ -19,6 +21,7 @@ import pytest
 from bigmachine.errors import UsageError
 from bigmachine.rpc._allocation import copy_of
 from bigmachine.rpc._decoder import FrameDecoder
+from bigmachine.rpc._exceptions import CallError
 from bigmachine.rpc._frames import (
     INLINE_BYTES,
     MAX_BUFFERS,
@@ -295,6 +298,23 @@ def test_search_for_unpicklable_part_of_endless_object_ends() -> None:
             return {"next": Endless(), "lock": threading.Lock()}
 
     assert "argument 0.next" in refusal(Endless())
+
+
+def test_value_that_cannot_be_pickled_is_freed_at_once() -> None:
+    class Result(io.StringIO):
+        lock = None
+
+    result = Result()
+    result.lock = threading.Lock()  # type: ignore[assignment]
+    ref = weakref.ref(result)
+    gc.disable()
+    try:
+        with pytest.raises(CallError):
+            dump_result("S.m", result)
+        del result
+        assert ref() is None
+    finally:
+        gc.enable()
 
 
 def test_arguments_over_limit_are_refused_before_they_are_sent() -> None:

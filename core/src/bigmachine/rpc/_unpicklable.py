@@ -71,7 +71,7 @@ def _error(value: object) -> BaseException | None:
     try:
         dumps(value)
     except USER_ERRORS as exc:
-        return exc
+        return exc.with_traceback(None)  # its frames would keep the value, in a cycle
     return None
 
 
