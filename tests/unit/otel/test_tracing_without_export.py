@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from types import FrameType
+from typing import Any
 
 import pytest
 import trio
@@ -19,6 +22,7 @@ import bigmachine as bm
 from bigmachine.machine._spans import ReceivedSpans
 from bigmachine.otel import OpenTelemetry, _buffer
 from bigmachine.otel._buffer import SpanBuffer
+from bigmachine.otel._machine import CallSpan, MachineTracer
 from bigmachine.rpc import PostConnection, dump_headers, http_client, pickle_call
 from bigmachine.testing import InProcessSystem
 from tests.support.waiting import until
@@ -130,3 +134,37 @@ def test_context_of_call_by_post_is_in_its_http_headers() -> None:
     seen: list[object] = []
     trio.run(main)
     assert seen == [("S.fail", "00-1-2-01"), "in", "out", ("raised", "no such row")]
+
+
+def test_span_that_a_thread_and_the_loop_end_at_once_is_ended_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def end_too(frame: FrameType, event: str, arg: object) -> Any:
+        """Do at an instruction of what runs what another thread might do there."""
+        if frame.f_code is not CallSpan.end.__code__:
+            return None
+        frame.f_trace_opcodes = True
+        left[0] -= event in ("line", "opcode")  # Python 3.12 tells of lines alone, at first
+        if left[0] == 0:
+            sys.settrace(None)
+            span.end("cancelled")
+        return end_too
+
+    async def main() -> None:
+        nonlocal left, span
+        tracer = MachineTracer(machine="m0", session="s", has_process=False)
+        for instruction in itertools.count(1):
+            left, span = [instruction], tracer.trace("S.m", {})
+            sys.settrace(end_too)
+            try:
+                span.end("returned")
+            finally:
+                sys.settrace(None)
+            if left[0] > 0:  # it has fewer
+                break
+        assert instruction > 10
+
+    left: list[int]
+    span: CallSpan
+    trio.run(main)
+    assert not caplog.records  # the SDK tells of spans that are ended twice

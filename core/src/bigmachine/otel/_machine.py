@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import platform
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 
@@ -62,7 +63,7 @@ class CallSpan:
         self._span = span
         self._within = within
         self._tracer = tracer
-        self._has_ended = False
+        self._ending = threading.Lock()  # taken for good: a thread and the loop may end it at once
 
     @contextlib.contextmanager
     def current(self) -> Iterator[None]:
@@ -85,9 +86,8 @@ class CallSpan:
 
     def end(self, outcome: str, error: BaseException | None = None) -> None:
         """End it; the first time counts."""
-        if self._has_ended:
+        if not self._ending.acquire(blocking=False):
             return
-        self._has_ended = True
         self._span.set_attribute(_names.OUTCOME, outcome)
         if error is not None:
             self._span.record_exception(error)
