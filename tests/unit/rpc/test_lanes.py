@@ -90,9 +90,9 @@ class Client:
 
 
 @contextlib.asynccontextmanager
-async def client(service: object) -> AsyncIterator[Client]:
+async def client(service: object, **options: Any) -> AsyncIterator[Client]:
     async with (
-        serving(service) as (server, address),
+        serving(service, **options) as (server, address),
         http_client(DRIVER) as http,
         dial(http, addr := f"https://{address}#{MACHINE.name}") as connection,
         trio.open_nursery() as nursery,

@@ -82,8 +82,9 @@ class ServedLane:
 
     def end(self) -> None:
         """End the lane, and cancel the call that runs over it; in the trio loop."""
-        if not self._has_ended:
-            self._has_ended = True
+        with self._lock:  # a call that is just beginning counts
+            is_first, self._has_ended = not self._has_ended, True
+        if is_first:
             self._removed()
             self._pools.begun += self.begun
         self.cancel_call()
@@ -144,13 +145,15 @@ class ServedLane:
         stream = frame.stream
         del frame  # it may be large, and the call may be long
         with self._lock:
-            if self._has_ended:
-                return False
-            if not method.is_of_supervisor:
-                if pools.is_closed:  # as in `Call.start`
-                    return True
-                self.begun += 1
-            self.call = call
+            begins = not self._has_ended
+            if begins and not method.is_of_supervisor:
+                begins = not pools.is_closed  # as in `Call.start`
+                self.begun += begins
+            if begins:
+                self.call = call
+        if not begins:
+            call.cancel()  # its span has begun
+            return not self._has_ended
         reply = call.run()
         with self._lock:
             if self.call is not call or reply is None:  # it was given up

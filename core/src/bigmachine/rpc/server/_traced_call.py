@@ -20,15 +20,20 @@ class _TracedCall(Call):
     """What all kinds share: the span is current where the method runs."""
 
     span: CallSpan
-    error: BaseException | None = None
+    _error: BaseException | None = None
 
     def cancel(self) -> None:
         self.span.end("cancelled")
         super().cancel()
 
     def raised(self, exc: BaseException) -> Callable[[], None]:
-        self.error = exc
+        self._error = exc
         return super().raised(exc)  # type: ignore[safe-super]  # the other base class's
+
+    def _end_span(self, outcome: str) -> None:
+        # Not kept: its frames have the call and its arguments.
+        error, self._error = self._error, None
+        self.span.end(outcome, error)
 
     @property
     def process_tracing(self) -> CallSpan:
@@ -51,7 +56,7 @@ class _TracedFramedCall(_TracedCall, FramedCall):
         self.span = trace(self.method.name, load_headers(frame.headers))
 
     def _finish(self, kind: int, payload: Payload) -> None:
-        self.span.end("raised" if kind == Kind.ERROR else "returned", self.error)
+        self._end_span("raised" if kind == Kind.ERROR else "returned")
         super()._finish(kind, payload)  # type: ignore[safe-super]  # the other base class's
 
 
@@ -76,5 +81,5 @@ class TracedPostCall(_TracedCall, PostCall):
         self.span = trace(self.method.name, headers)
 
     def _finish(self, status: int, body: bytes) -> None:
-        self.span.end("raised" if status == STATUS_RAISED else "returned", self.error)
+        self._end_span("raised" if status == STATUS_RAISED else "returned")
         super()._finish(status, body)
