@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import gc
+import inspect
 import threading
 import weakref
 from collections.abc import Callable, Coroutine
@@ -16,7 +17,9 @@ import trio
 from outcome import Error
 
 import bigmachine as bm
+from bigmachine.rpc._tasks import TaskPool
 from bigmachine.rpc.client._pickled_call import PickledCall, pickle_call
+from bigmachine.rpc.server._result_in_loop import ResultInLoop
 from tests.support.waiting import eventually
 from tests.unit.rpc.test_lanes import client
 from tests.unit.rpc.wires import run
@@ -150,5 +153,40 @@ def test_traced_call_that_raises_keeps_no_arguments() -> None:
             finally:
                 gc.enable()
             assert spans == [Span("S.take_and_fail", [("raised", "LookupError()")])]
+
+    run(main)
+
+
+def test_result_that_is_cancelled_while_it_waits_for_its_turn_is_closed() -> None:
+    async def main() -> None:
+        work = Work()
+        async with client(work) as it, trio.open_nursery() as nursery:
+            await it.await_lane()
+            [serving] = it.server._connections
+            [lane] = serving._lanes.values()
+            gate = it.server.services.find("S.wait_alone").exclusive
+            assert gate is not None
+            work.before = lambda: gate.enter(lambda: None)  # once the method has returned
+            nursery.start_soon(it.call, "S.wait_alone")
+            await eventually(
+                lambda: isinstance(lane.call and lane.call._work, ResultInLoop) and gate.has_queue
+            )
+            lane.end()
+            await eventually(lambda: not it.server.activity()[1])
+            assert work.result is not None
+            assert inspect.getcoroutinestate(work.result) == inspect.CORO_CLOSED
+
+    run(main)
+
+
+def test_result_that_is_cancelled_before_its_first_step_is_closed() -> None:
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            coroutine = trio.sleep_forever()
+            result = ResultInLoop(coroutine, TaskPool(nursery).start(lambda: coroutine))
+            result.cancel()
+            assert inspect.getcoroutinestate(coroutine) == inspect.CORO_CLOSED
+            await eventually(lambda: result.has_ended)
+            nursery.cancel_scope.cancel()
 
     run(main)

@@ -22,11 +22,11 @@ from bigmachine.rpc import ConnectionLost, FrameConnection, dial, http_client
 from bigmachine.rpc._frames import Kind
 from bigmachine.rpc._lane_channel import LaneChannel
 from bigmachine.rpc._payload import dumps
-from bigmachine.rpc._tasks import Job
 from bigmachine.rpc.client._dial import _dial_lane
 from bigmachine.rpc.client._lanes import Lane, Lanes
 from bigmachine.rpc.client._pickled_call import pickle_call
 from bigmachine.rpc.server._lane import MAX_LANES
+from bigmachine.rpc.server._result_in_loop import ResultInLoop
 from bigmachine.rpc.server._server import Server
 from tests.support.waiting import eventually
 from tests.unit.rpc.wires import DRIVER, MACHINE, run, serving
@@ -260,7 +260,7 @@ def test_lane_that_ends_cancels_what_goes_on_in_the_loop(when: str) -> None:
 
             nursery.start_soon(call)
             if when == "then":
-                await eventually(lambda: isinstance(lane.call and lane.call._work, Job))
+                await eventually(lambda: isinstance(lane.call and lane.call._work, ResultInLoop))
                 lane.end()
             await eventually(lambda: found)
             assert isinstance(found[0], Error)

@@ -22,6 +22,7 @@ from ._option_hint import hint_at_options
 from ._process_traces import ProcessTracing
 from ._processes import ProcessCall
 from ._registry import Method
+from ._result_in_loop import ResultInLoop
 from ._thread_job import ThreadJob, do_nothing
 from ._threads import ThreadPool
 
@@ -176,7 +177,8 @@ class Call(ABC):
         if self.is_cancelled:
             getattr(result, "close", do_nothing)()  # a coroutine, which would warn
         else:
-            self._work = self._pools.tasks.start(lambda: self._run_async(lambda: result))
+            job = self._pools.tasks.start(lambda: self._run_async(lambda: result))
+            self._work = ResultInLoop(result, job)
 
     def _call_method(self) -> Any:
         args, kwargs = self.load_arguments()
