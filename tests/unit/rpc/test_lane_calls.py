@@ -6,9 +6,12 @@ import contextlib
 import dataclasses
 import gc
 import inspect
+import itertools
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Coroutine
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -17,12 +20,14 @@ import trio
 from outcome import Error
 
 import bigmachine as bm
+from bigmachine.errors import UsageError
 from bigmachine.rpc._tasks import TaskPool
 from bigmachine.rpc.client._pickled_call import PickledCall, pickle_call
+from bigmachine.rpc.server._registry import Services
 from bigmachine.rpc.server._result_in_loop import ResultInLoop
 from tests.support.waiting import eventually
 from tests.unit.rpc.test_lanes import client
-from tests.unit.rpc.wires import run
+from tests.unit.rpc.wires import run, services
 
 
 class Work:
@@ -190,3 +195,62 @@ def test_result_that_is_cancelled_before_its_first_step_is_closed() -> None:
             nursery.cancel_scope.cancel()
 
     run(main)
+
+
+class Many:
+    """As many methods as a test may call for the first time."""
+
+
+for number in range(1000):
+    setattr(Many, f"m{number}", lambda self: None)
+
+
+def refuse_unknown(services: Services) -> None:
+    with pytest.raises(UsageError, match="no service 'Unknown'"):
+        services.find("Unknown.method")
+
+
+def find_method(services: Services, number: int) -> None:
+    services.find(f"S.m{number}")
+
+
+def keep_method(services: Services, number: int) -> None:
+    """As `find` does when it has looked for a method while its service was still there."""
+    services._methods[f"S.m{number}"] = METHOD
+
+
+METHOD = services(Many()).find("S.m0")
+
+
+@pytest.mark.parametrize(
+    ("use", "meanwhile"),
+    [
+        (lambda services: services.calls, find_method),
+        (lambda services: services.clear(), keep_method),
+        (refuse_unknown, lambda services, number: services.add(f"S{number}", object())),
+    ],
+    ids=["all calls are listed", "a service is removed", "a method is looked for"],
+)
+def test_services_are_used_in_threads_of_lanes_and_in_the_loop(
+    use: Callable[[Services], object], meanwhile: Callable[[Services, int], None]
+) -> None:
+    def do_meanwhile(frame: FrameType, event: str, arg: object) -> Any:
+        """Do at each instruction of what runs what another thread might do there."""
+        if frame.f_code.co_filename != Services.find.__code__.co_filename:
+            return None
+        frame.f_trace_opcodes = True
+        if event in ("line", "opcode"):  # Python 3.12 tells of lines alone, at first
+            sys.settrace(None)
+            meanwhile(installed, next(numbers))
+            sys.settrace(do_meanwhile)
+        return do_meanwhile
+
+    installed, numbers = services(Many()), itertools.count(1)
+    for _ in range(5):
+        find_method(installed, next(numbers))
+    sys.settrace(do_meanwhile)
+    try:
+        use(installed)
+    finally:
+        sys.settrace(None)
+    assert next(numbers) > 10

@@ -72,7 +72,7 @@ class Services:
     def remove(self, name: str) -> None:
         """Remove a service, for instance if its ``setup`` failed."""
         del self._objects[name]
-        for method in [m for m in self._methods if m.partition(".")[0] == name]:
+        for method in [m for m in tuple(self._methods) if m.partition(".")[0] == name]:
             del self._methods[method]
         if name in self._pools:
             self._pools.pop(name).close()
@@ -108,7 +108,8 @@ class Services:
     @property
     def calls(self) -> list[MethodCalls]:
         """The calls so far, by method, without the supervisor's."""
-        return [c for name, c in self._calls.items() if not name.startswith("Supervisor.")]
+        calls = tuple(self._calls.values())  # all at once: threads of lanes add some at any moment
+        return [each for each in calls if not each.name.startswith("Supervisor.")]
 
     @property
     def process_ids(self) -> list[int]:
@@ -128,7 +129,7 @@ class Services:
         if service is None:
             raise UsageError(
                 f"no service {service_name!r} here"
-                + _hint(service_name, [n for n in self._objects if n != "Supervisor"])
+                + _hint(service_name, [n for n in tuple(self._objects) if n != "Supervisor"])
             )
         if dot and has_method(service, method_name):
             function = getattr(service, method_name)
