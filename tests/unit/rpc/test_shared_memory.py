@@ -48,6 +48,7 @@ if sys.platform != "linux":
 
 from bigmachine.rpc import _memory as memory_module
 from bigmachine.rpc._decoder import FrameDecoder
+from bigmachine.rpc._descriptors import Descriptors
 from bigmachine.rpc._memory import MemoryFile, files_of
 from bigmachine.rpc._memory_socket import MAX_FILES, MemorySocket
 from bigmachine.rpc._memory_write import write_shared
@@ -697,6 +698,15 @@ def test_buffer_is_received_if_no_descriptor_is_left() -> None:
         with no_descriptors():
             assert bytes(receiver.take(0, 2 * MIB)) == b"\1" * (2 * MIB)
             assert bytes(receiver.take(1, MIB)) == b"\2" * MIB
+
+
+def test_descriptors_that_are_interrupted_before_there_are_any_end_in_silence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ignored: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", ignored.append)
+    Descriptors.__new__(Descriptors)  # as when a signal handler raises in its __init__
+    assert not ignored
 
 
 def test_buffer_is_received_while_a_thread_that_receives_another_is_interrupted() -> None:

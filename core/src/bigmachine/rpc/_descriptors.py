@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from array import array
@@ -38,4 +39,5 @@ class Descriptors:
         deque(map(os.close, map(numbers.pop, repeat(-1, len(numbers)))), maxlen=0)
 
     def __del__(self) -> None:
-        self.close()
+        with contextlib.suppress(AttributeError):  # it was interrupted before it had any
+            self.close()
