@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import os
 import pickle
+import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 import pytest
 
 from bigmachine.errors import RemoteError, UsageError
 from bigmachine.rpc import dumps_whole
+from bigmachine.rpc._exception_graph import put_together
 from bigmachine.rpc._exceptions import CallError, dump_exception, load_exception
 from bigmachine.rpc._frames import Frame, Kind
 from bigmachine.rpc._marshal import dump_arguments, dump_result, load_arguments, load_result
@@ -397,3 +402,49 @@ def test_exception_as_argument_or_result_keeps_its_contents() -> None:
     assert back[1].filename == "/x"
     with pytest.raises(TypeError, match="lock"):
         dumps([Holds()])
+
+
+class LimitError(Exception):
+    pass
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="no such signal")
+def test_what_a_signal_handler_raises_while_an_error_reply_is_read_is_raised() -> None:
+    files = {load_exception.__code__.co_filename, put_together.__code__.co_filename}
+    left = 0
+
+    def signal_at_line(frame: FrameType, event: str, arg: object) -> Any:
+        nonlocal left
+        if frame.f_code.co_filename not in files:
+            return None
+        left -= event == "line"
+        if left == 0:
+            sys.settrace(None)
+            signal.raise_signal(signal.SIGUSR1)
+        return signal_at_line
+
+    def limit(number: int, frame: FrameType | None) -> None:
+        raise LimitError
+
+    exc = HttpError(404, "not found")
+    exc.__cause__ = LookupError(4)
+    payload = dump_exception(exc)
+    reply = Frame(Kind.ERROR, 1, 0, "", b"".join(payload.chunks), payload.buffers, payload.size)
+    before = signal.signal(signal.SIGUSR1, limit)
+    try:
+        for line in itertools.count(1):
+            left = line
+            sys.settrace(signal_at_line)
+            try:
+                found: Exception = load_exception(reply, addr="a", method="S.m", machine="m0")
+            except LimitError as exc:
+                found = exc
+            finally:
+                sys.settrace(None)
+            if left > 0:
+                break
+            assert isinstance(found, LimitError), line
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert isinstance(found, HttpError)
+    assert line > 50

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from ..errors import RemoteError
 from ._exception_state import exception_state, make_exception, set_exception_state
 from ._payload import USER_ERRORS, dumps_whole
+from ._signal_handlers import is_of_signal_handler
 
 # A loop that retries in its own except clause makes a chain without end.
 _MAX_CHAINED = 100
@@ -107,7 +108,9 @@ def put_together(nodes: Sequence[Node], *, stand_in: RemoteError) -> BaseExcepti
             members = [make(member) for member in node.members or ()]
             try:
                 made[place] = _make(node, members)
-            except USER_ERRORS:
+            except USER_ERRORS as exc:
+                if is_of_signal_handler(exc):
+                    raise
                 text = f"{node.kind}: {node.message}"
                 made[place] = RemoteError(text, type_name=node.kind) if place else stand_in
         return made[place]
@@ -199,6 +202,8 @@ def _load(part: Part, name: str, missing: list[str], *, otherwise: object) -> An
         try:
             return pickle.loads(part.pickled)
         except USER_ERRORS as exc:
+            if is_of_signal_handler(exc):
+                raise
             why = f"could not be unpickled here ({exc})"
     missing.append(f"(bigmachine: {name}, a {part.kind}, is missing: it {why})")
     return otherwise

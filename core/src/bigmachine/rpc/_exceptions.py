@@ -10,6 +10,7 @@ from . import _failures
 from ._exception_graph import Node, message_of, put_together, take_apart, type_name
 from ._frames import Frame, Payload
 from ._payload import USER_ERRORS, dumps, loads
+from ._signal_handlers import is_of_signal_handler
 
 
 class CallError(Exception):
@@ -40,7 +41,7 @@ def dump_exception(exc: BaseException) -> Payload:
 
 
 def load_exception(frame: Frame, *, addr: str, method: str, machine: str) -> Exception:
-    """Return the exception to raise at the caller."""
+    """Return the exception to raise at the caller; raise what a signal handler raises meanwhile."""
     # In one piece: a hostile machine may send anything in place of any part.
     try:
         kind, message, remote_traceback, nodes, is_call_error, *failure = loads(frame)
@@ -54,6 +55,8 @@ def load_exception(frame: Frame, *, addr: str, method: str, machine: str) -> Exc
         remote.failure = str(*failure)
         original = put_together(nodes, stand_in=remote) if nodes else remote
     except USER_ERRORS as exc:
+        if is_of_signal_handler(exc):
+            raise
         return ProtocolError(f"an error reply could not be read: {exc}", addr=addr, method=method)
     # The first two can't be raised from a coroutine, or would end the caller's stream.
     if isinstance(original, (StopIteration, StopAsyncIteration)) or not isinstance(
