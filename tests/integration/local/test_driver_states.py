@@ -28,7 +28,7 @@ BEGIN += ".driver_states import *\n"
 def run(program: str, *, cwd: Path, fork: str = "null", flags: tuple[str, ...] = ()) -> Any:
     """Run a driver after ``program``; return its report, or None if it made none."""
     report = cwd / f"report-{fork}"
-    environ = {**os.environ, "REPORT": str(report)}
+    environ = {**os.environ, "REPORT": str(report), "": "no name"}
     command = [sys.executable, *flags, "-c", f"{BEGIN}{program}\nmain({fork!r})"]
     done = subprocess.run(command, cwd=cwd, env=environ, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+from collections.abc import Mapping
 
 from bigmachine.errors import StartError
 from bigmachine.process import (
@@ -59,3 +60,9 @@ class Zygote:
             theirs.close()
         ours.setblocking(False)
         self.control = close_in_children(ours)
+
+
+def changes(before: Mapping[str, str], after: Mapping[str, str]) -> dict[str, str | None]:
+    """Return the variables that differ, by name; None for those that are no more."""
+    changed: dict[str, str | None] = dict.fromkeys(before.keys() - after.keys())
+    return changed | {name: value for name, value in after.items() if before.get(name) != value}

@@ -10,7 +10,7 @@ import os
 import select
 import signal
 import socket
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import trio
@@ -20,7 +20,7 @@ from bigmachine.process import pack
 
 from ._descriptors import Descriptor
 from ._process import PendingProcess, Process, kill_group
-from ._zygote import MESSAGE_BYTES, Zygote
+from ._zygote import MESSAGE_BYTES, Zygote, changes
 
 logger = logging.getLogger("bigmachine.local")
 
@@ -174,7 +174,7 @@ class _ZygoteClient:
 
     async def _send_launch(self, pending: PendingProcess) -> None:
         machine = pending.machine
-        header: dict[str, Any] = {"environ": _changes(self._zygote.environ, pending.environ)}
+        header: dict[str, Any] = {"environ": changes(self._zygote.environ, pending.environ)}
         if self._zygote.entry is None:
             header |= {"command": machine.command, "cwd": pending.cwd}
         config = Descriptor(
@@ -215,9 +215,3 @@ class _ZygoteClient:
                 raise ConnectionResetError("the zygote closed the connection")
             reply: dict[str, Any] = json.loads(message)
             return reply
-
-
-def _changes(before: Mapping[str, str], after: Mapping[str, str]) -> dict[str, str | None]:
-    """Return the variables that differ, by name; None for those that are no more."""
-    changed: dict[str, str | None] = dict.fromkeys(before.keys() - after.keys())
-    return changed | {name: value for name, value in after.items() if before.get(name) != value}

@@ -33,7 +33,7 @@ from typing import Any, NoReturn
 from bigmachine.process import python_environ, unpack
 
 from ._descendants import Descendants
-from ._zygote import LAUNCH_DESCRIPTORS, MESSAGE_BYTES
+from ._zygote import LAUNCH_DESCRIPTORS, MESSAGE_BYTES, changes
 
 _CANNOT_RUN = 127  # the status of a shell that finds no program
 
@@ -139,15 +139,15 @@ def _run_machine(entry: Entry | None, control: socket.socket, descriptors: list[
 
 def _set_exactly(environ: dict[str, str]) -> None:
     """Have just these variables: Python, or a module, may have set others, such as LC_CTYPE."""
-    _change_environ(dict.fromkeys(os.environ.keys() - environ.keys()) | environ)
+    _change_environ(changes(os.environ, environ))
 
 
-def _change_environ(changes: dict[str, str | None]) -> None:
+def _change_environ(changed: dict[str, str | None]) -> None:
     """Set variables, and remove those that are None.
 
     What is the same stays: to look at all of them would copy memory that machines share.
     """
-    for name, value in changes.items():
+    for name, value in changed.items():
         if value is None:
             os.environ.pop(name, None)
         else:
@@ -164,9 +164,11 @@ def _exec(header: dict[str, Any], listen: int, lifeline: int) -> NoReturn:
         signal.signal(number, signal.SIG_DFL)
     with contextlib.suppress(OSError):  # it was deleted
         os.chdir(header["cwd"])
+    environ = python_environ()
+    environ.pop("", None)  # a parent may have set it, but Python does not pass it on
     try:
         arguments = [*command, "--listen", f"fd:{listen}"]
-        os.execvpe(command[0], arguments, python_environ())
+        os.execvpe(command[0], arguments, environ)
     except OSError as exc:
         print(f"can't run {command[0]}: {exc}", file=sys.stderr, flush=True)
         sys.exit(_CANNOT_RUN)
