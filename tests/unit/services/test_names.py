@@ -53,6 +53,11 @@ class Color(Enum):
     def paint(self) -> None: ...
 
 
+class Selective(Ordinary):
+    def __dir__(self) -> list[str]:
+        return ["static", "value"]
+
+
 def _with_own() -> Ordinary:
     service = Ordinary()
     vars(service).update(method=1, extra=len, setup=len, _own=len, static=lambda: None)
@@ -61,7 +66,10 @@ def _with_own() -> Ordinary:
 
 @pytest.mark.parametrize(
     "service",
-    [Ordinary(), Inherited(), _with_own(), Slots(), Color.RED, Ordinary, Color, len, 1, pytest],
+    [
+        *(Ordinary(), Inherited(), Selective(), _with_own(), Slots(), Color.RED),
+        *(Ordinary, Color, len, 1, pytest),
+    ],
     ids=lambda service: getattr(service, "__name__", type(service).__name__),
 )
 def test_one_method_is_found_as_all_of_them_are(service: object) -> None:

@@ -45,7 +45,8 @@ def has_method(service: object, name: str) -> bool:
 
     A machine that starts looks up a few of its supervisor's many methods.
     """
-    if not isinstance(service, type):
+    # A `__dir__` of its own may hide some.
+    if not isinstance(service, type) and type(service).__dir__ is object.__dir__:
         for cls in type(service).__mro__:
             if name in vars(cls):
                 is_ordinary = (
