@@ -111,9 +111,13 @@ class Handler:
     def any(self, *_: object) -> None:
         self.plain(0, None)
 
+    def forgetful(self, number: int, frame: FrameType | None) -> None:
+        del number, frame
+        self.plain(0, None)
+
 
 @pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="no such signal")
-@pytest.mark.parametrize("kind", ["plain", "any", "partial", "exit"])
+@pytest.mark.parametrize("kind", ["plain", "any", "forgetful", "partial", "exit"])
 @pytest.mark.parametrize("when", ["pickled", "unpickled"])
 def test_what_signal_handler_raises_while_values_are_pickled_is_raised(
     machine: bm.Machine, when: str, kind: str
@@ -122,6 +126,7 @@ def test_what_signal_handler_raises_while_values_are_pickled_is_raised(
     handle = {
         "plain": handler.plain,
         "any": handler.any,
+        "forgetful": handler.forgetful,
         "partial": functools.partial(Handler.plain, handler),
         "exit": lambda number, frame: sys.exit(3),
     }[kind]
