@@ -80,6 +80,8 @@ sys.path += ["/nowhere/" + "y" * 200_000, "/\\udcff"]
         "os.setpgid(0, 0)",
         "sys.stdin = sys.stdout = sys.stderr = sys.__stdout__ = sys.__stderr__ = None",
         "signal.signal(signal.SIGCHLD, wait_for_any_child)",
+        # Only the processes that it starts have ASCII for their encoding.
+        "os.environ |= {'PYTHONUTF8': '0', 'PYTHONCOERCECLOCALE': '0', 'ACCENT': '\\xe9'}",
         *(
             f"close_descriptors{numbers}"
             for count in (1, 2)

@@ -41,7 +41,8 @@ class Zygote:
         header = os.memfd_create("header", os.MFD_CLOEXEC)
         try:
             with open(header, "wb", closefd=False) as file:
-                file.write(pack({**module_path(), "entry": entry, "environ": self.environ}))
+                environ = portable(self.environ)
+                file.write(pack({**module_path(), "entry": entry, "environ": environ}))
             os.lseek(header, 0, os.SEEK_SET)
             self.process = subprocess.Popen(
                 [*command, str(theirs.fileno())],
@@ -62,7 +63,30 @@ class Zygote:
         self.control = close_in_children(ours)
 
 
-def changes(before: Mapping[str, str], after: Mapping[str, str]) -> dict[str, str | None]:
+def changes(
+    before: Mapping[str, str | None], after: Mapping[str, str | None]
+) -> dict[str, str | None]:
     """Return the variables that differ, by name; None for those that are no more."""
     changed: dict[str, str | None] = dict.fromkeys(before.keys() - after.keys())
     return changed | {name: value for name, value in after.items() if before.get(name) != value}
+
+
+def portable(environ: Mapping[str, str | None]) -> dict[str, str | None]:
+    """Return variables as text that a process reads by `native`, whatever its encoding is.
+
+    It is that of the locale, which a driver may have changed for the processes that it starts.
+    """
+    return {_portable(name): value and _portable(value) for name, value in environ.items()}
+
+
+def native(environ: Mapping[str, str | None]) -> dict[str, str | None]:
+    """Return variables as `os.environ` has them in this process."""
+    return {_native(name): value and _native(value) for name, value in environ.items()}
+
+
+def _portable(text: str) -> str:
+    return os.fsencode(text).decode("latin-1")
+
+
+def _native(text: str) -> str:
+    return os.fsdecode(text.encode("latin-1"))

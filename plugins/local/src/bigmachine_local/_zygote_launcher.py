@@ -20,7 +20,7 @@ from bigmachine.process import pack
 
 from ._descriptors import Descriptor
 from ._process import PendingProcess, Process, kill_group
-from ._zygote import MESSAGE_BYTES, Zygote, changes
+from ._zygote import MESSAGE_BYTES, Zygote, changes, portable
 
 logger = logging.getLogger("bigmachine.local")
 
@@ -174,7 +174,8 @@ class _ZygoteClient:
 
     async def _send_launch(self, pending: PendingProcess) -> None:
         machine = pending.machine
-        header: dict[str, Any] = {"environ": changes(self._zygote.environ, pending.environ)}
+        changed = changes(self._zygote.environ, pending.environ)
+        header: dict[str, Any] = {"environ": portable(changed)}
         if self._zygote.entry is None:
             header |= {"command": machine.command, "cwd": pending.cwd}
         config = Descriptor(

@@ -33,7 +33,7 @@ from typing import Any, NoReturn
 from bigmachine.process import python_environ, unpack
 
 from ._descendants import Descendants
-from ._zygote import LAUNCH_DESCRIPTORS, MESSAGE_BYTES, changes
+from ._zygote import LAUNCH_DESCRIPTORS, MESSAGE_BYTES, changes, native
 
 _CANNOT_RUN = 127  # the status of a shell that finds no program
 
@@ -48,7 +48,7 @@ def main(header: dict[str, Any], control_fd: str) -> NoReturn:
     control = socket.socket(fileno=int(control_fd))
     gc.disable()  # nothing is freed, so there are no holes in what machines share
     entry = _load(header) if header["entry"] else None
-    _set_exactly(header["environ"])
+    _set_exactly(native(header["environ"]))
     gc.freeze()  # so garbage collections in machines don't copy it
     descendants = Descendants()
     try:
@@ -120,7 +120,7 @@ def _run_machine(entry: Entry | None, control: socket.socket, descriptors: list[
         os.dup2(log, 1)
         os.dup2(log, 2)
         _close_all_but(listen, lifeline)
-        _change_environ(header["environ"])
+        _change_environ(native(header["environ"]))
         if entry is None:
             _exec(header, listen, lifeline)
         gc.enable()
@@ -137,7 +137,7 @@ def _run_machine(entry: Entry | None, control: socket.socket, descriptors: list[
         os._exit(status)  # never return into the zygote's loop
 
 
-def _set_exactly(environ: dict[str, str]) -> None:
+def _set_exactly(environ: dict[str, str | None]) -> None:
     """Have just these variables: Python, or a module, may have set others, such as LC_CTYPE."""
     _change_environ(changes(os.environ, environ))
 
