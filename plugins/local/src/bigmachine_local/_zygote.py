@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
-from collections.abc import Mapping
 
 from bigmachine.errors import StartError
 from bigmachine.process import (
@@ -18,6 +17,8 @@ from bigmachine.process import (
     python_environ,
     start_command,
 )
+
+from ._variables import portable
 
 MESSAGE_BYTES = 1 << 16
 LAUNCH_DESCRIPTORS = ("config", "listen", "log", "lifeline")
@@ -61,32 +62,3 @@ class Zygote:
             theirs.close()
         ours.setblocking(False)
         self.control = close_in_children(ours)
-
-
-def changes(
-    before: Mapping[str, str | None], after: Mapping[str, str | None]
-) -> dict[str, str | None]:
-    """Return the variables that differ, by name; None for those that are no more."""
-    changed: dict[str, str | None] = dict.fromkeys(before.keys() - after.keys())
-    return changed | {name: value for name, value in after.items() if before.get(name) != value}
-
-
-def portable(environ: Mapping[str, str | None]) -> dict[str, str | None]:
-    """Return variables as text that a process reads by `native`, whatever its encoding is.
-
-    It is that of the locale, which a driver may have changed for the processes that it starts.
-    """
-    return {_portable(name): value and _portable(value) for name, value in environ.items()}
-
-
-def native(environ: Mapping[str, str | None]) -> dict[str, str | None]:
-    """Return variables as `os.environ` has them in this process."""
-    return {_native(name): value and _native(value) for name, value in environ.items()}
-
-
-def _portable(text: str) -> str:
-    return os.fsencode(text).decode("latin-1")
-
-
-def _native(text: str) -> str:
-    return os.fsdecode(text.encode("latin-1"))

@@ -20,7 +20,8 @@ from bigmachine.process import pack
 
 from ._descriptors import Descriptor
 from ._process import PendingProcess, Process, kill_group
-from ._zygote import MESSAGE_BYTES, Zygote, changes, portable
+from ._variables import changes, portable
+from ._zygote import MESSAGE_BYTES, Zygote
 
 logger = logging.getLogger("bigmachine.local")
 

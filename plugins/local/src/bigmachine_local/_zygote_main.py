@@ -33,7 +33,8 @@ from typing import Any, NoReturn
 from bigmachine.process import python_environ, unpack
 
 from ._descendants import Descendants
-from ._zygote import LAUNCH_DESCRIPTORS, MESSAGE_BYTES, changes, native
+from ._variables import changes, native
+from ._zygote import LAUNCH_DESCRIPTORS, MESSAGE_BYTES
 
 _CANNOT_RUN = 127  # the status of a shell that finds no program
 
