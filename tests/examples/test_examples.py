@@ -37,6 +37,7 @@ class Runner:
         self.cwd = cwd
         name, _, value = self.mark.partition("=")
         self.environ = {**os.environ, name: value}
+        self._started: list[subprocess.Popen[str]] = []
 
     def __call__(self, *command: object) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -50,13 +51,21 @@ class Runner:
         )
 
     def start(self, *command: object) -> subprocess.Popen[str]:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [str(word) for word in command],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             env=self.environ,
         )
+        self._started.append(process)
+        return process
+
+    def end(self) -> None:
+        """End what `start` has started, if it still runs."""
+        for process in self._started:
+            with process:  # closes its pipes, and waits
+                process.kill()
 
     def left_running(self) -> dict[int, str]:
         """Return the marked processes that still run."""
@@ -75,6 +84,7 @@ def run(tmp_path: Path) -> Iterator[Runner]:
         for pid in left:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        runner.end()
         assert not left
 
 
@@ -236,7 +246,10 @@ def test_bigpi_continues_after_one_machine_is_killed(run):
 
 def is_machine(pid: int, driver: int) -> bool:
     """Whether it is a child of the driver's child, the zygote."""
-    parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    try:
+        parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:  # it has ended meanwhile
+        return False
     return parent not in (driver, os.getpid())
 
 
