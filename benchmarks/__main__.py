@@ -177,7 +177,8 @@ def run_rounds(
                     say(f"round {number + 1}/{total}: {contestant.title}: no time left\n")
                     continue
                 say(f"round {number + 1}/{total}: {contestant.title}")
-                touch_free_memory()
+                if kind == "full":
+                    touch_free_memory()
                 turn_begin = time.monotonic()
                 outcome = run.round(contestant, until=end)
                 rounds[contestant.name].append(outcome)
