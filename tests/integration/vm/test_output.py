@@ -184,7 +184,9 @@ def drive(tmp_path: Path) -> Callable[[str], Any]:
 
 
 def lines_of(machine: str, lines: list[str]) -> list[str]:
-    return [line.partition(": ")[2] for line in lines if line.startswith(machine + ": ")]
+    """Return what a machine printed, without what it logs if the computer is slow."""
+    found = [line.partition(": ")[2] for line in lines if line.startswith(machine + ": ")]
+    return [line for line in found if "still runs after it was cancelled" not in line]
 
 
 @needs_builder

@@ -13,7 +13,7 @@ import itertools
 import os
 import socket
 import sys
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from bigmachine.errors import NotSupportedError, StartError, StopReason
@@ -92,13 +92,11 @@ class LocalSystem(System):
             raise StartError(f"can't start {count} machines: {problem}")
         self._oom = self._oom or OomWatch()
         launches: list[PendingProcess] = []
-        # The driver's as they are now, not as they were when the session was opened.
-        environ = dict(os.environ)
 
         def prepared() -> Iterator[PendingProcess]:
             for _ in range(count):
                 try:
-                    launches.append(self._prepare(request, environ))
+                    launches.append(self._prepare(request))
                 except OSError as exc:  # within `launch` it would look like one of the zygote's
                     raise StartError(f"can't start {count} machines: {exc}") from exc
                 yield launches[-1]
@@ -196,7 +194,7 @@ class LocalSystem(System):
                 self._launcher = SpawnLauncher()
         return self._launcher
 
-    def _prepare(self, request: LaunchRequest, environ: Mapping[str, str]) -> PendingProcess:
+    def _prepare(self, request: LaunchRequest) -> PendingProcess:
         from ._process import PendingProcess
 
         port = self.options.port
@@ -206,7 +204,8 @@ class LocalSystem(System):
         try:
             machine = request.new_machine()
             own = self._gpus.take(machine.name, self.options.gpus or 0) if self._gpus else {}
-            pending = PendingProcess(machine, listener, environ={**environ, **own})
+            # The driver's as they are now, not as they were when the session was opened.
+            pending = PendingProcess(machine, listener, environ={**os.environ, **own})
         except BaseException:
             listener.close()
             raise

@@ -7,10 +7,9 @@ import itertools
 import pickle
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
-import cloudpickle
 import trio
 
 from bigmachine._identity import Authority, Identity
@@ -195,12 +194,10 @@ class Impostors:
             if self.authority is None or not 0 < number <= len(FAULTS):
                 return made
             header, outer = _split(made.config)
-            config = pickle.loads(outer["config"])
             fault = self.faults[made.name] = FAULTS[number - 1]
             short = made.name.partition(".")[0]
             wrong = wrong_machine(fault, authority=self.authority, name=short)
-            changed = replace(config, identity=wrong)
-            outer["config"] = cloudpickle.dumps(changed)
+            outer["identity"] = asdict(wrong)
             return replace(made, config=header + pickle.dumps(outer))
 
         request.new_machine = new_machine
