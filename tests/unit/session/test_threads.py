@@ -342,7 +342,9 @@ def test_session_ends_with_interpreter_whatever_still_uses_it():
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
-def test_session_made_before_fork_and_unopened_opens_in_child():
+def test_session_made_before_fork_and_unopened_opens_in_child(monkeypatch):
+    # The child has no thread that handles log records, and must not wait for it.
+    monkeypatch.setattr("bigmachine.session._log_thread._FLUSH_SECONDS", 3600.0)
     session = bm.Session(InProcessSystem())
     if (pid := os.fork()) == 0:
         status = 1

@@ -41,7 +41,7 @@ def off_the_loop(loggers: Iterable[str] = ()) -> Iterator[None]:
         yield
     finally:
         _sessions.set(_sessions.get() - 1)
-        if _thread is not None:
+        if _thread is not None and _thread.is_alive:
             _thread.flush()
 
 
