@@ -152,9 +152,6 @@ class ThreadPool:
                 self._start_thread()
             except RuntimeError as exc:  # a limit of the system; it waits for another thread
                 logger.error("%s waits: %s", job.name, exc)
-                with self._lock:
-                    self._threads -= 1
-                    self._spare -= 1
 
     def detach(self, job: ThreadJob) -> bool:
         """Let ``job`` keep its thread, without a place; False if too many do so."""
@@ -228,22 +225,25 @@ class ThreadPool:
             )
 
     def _start_thread(self) -> None:
-        """Start a thread that is counted already; `RuntimeError` if the system has none."""
+        """Start a thread that is counted already.
+
+        `RuntimeError` if the system has none: then it counts no more, nor will it ever be spare.
+        """
         # A daemon: a method that never ends must not keep the machine's process alive.
         name = f"bigmachine-{self._threads}"
-        threading.Thread(target=self._work, name=name, daemon=True).start()
-
-    def _add_spare_thread(self) -> None:
-        with self._lock:
-            self._threads += 1
-            self._spare += 1
         try:
-            self._start_thread()
+            threading.Thread(target=self._work, name=name, daemon=True).start()
         except RuntimeError:
             with self._lock:
                 self._threads -= 1
                 self._spare -= 1
             raise
+
+    def _add_spare_thread(self) -> None:
+        with self._lock:
+            self._threads += 1
+            self._spare += 1
+        self._start_thread()
 
     def _work(self) -> None:
         while True:
