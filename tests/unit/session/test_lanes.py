@@ -140,7 +140,7 @@ def test_lane_that_broke_while_it_was_idle_is_not_used(
     assert connection is not None
     assert connection.lanes is not None
     system.break_lanes()
-    for lane in connection.lanes._free:
+    for lane in connection.lanes._of_threads.free:
         lane.used_at -= 1.0  # after a call, a lane is not checked for a while
     assert machine.call("H.pid") == os.getpid()
     await_lane(machine)

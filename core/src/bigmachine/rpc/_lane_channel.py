@@ -40,7 +40,7 @@ class LaneChannel:
         self._sock, self._tls, self._incoming, self._outgoing = channel.detach()
         self._has_rest = True  # whether TLS may hold bytes that it has decrypted
         self._sock.setblocking(True)
-        _keep_alive(self._sock)
+        keep_alive(self._sock)
         self.time_left: Callable[[], float] | None = None
         self._decoder = FrameDecoder(limit_bytes=limit_bytes, memory=self.memory)
         self._received = memoryview(bytearray(_RECEIVE_BYTES))
@@ -209,7 +209,7 @@ _KEEPALIVE_SECONDS = 15
 _KEEPALIVES = 40
 
 
-def _keep_alive(sock: socket.socket) -> None:
+def keep_alive(sock: socket.socket) -> None:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     options = {
         "TCP_KEEPIDLE": _KEEPALIVE_SECONDS,

@@ -14,6 +14,9 @@ CONNECTION_HEADER = "bigmachine-connection"
 LANE_HEADER = "bigmachine-lane"
 """The header of an upgrade request for a lane: the connection's name, a space, and its number."""
 
+LOOP_LANE = " loop"
+"""What follows in it for a lane to the machine's loop; else the lane is one to a thread."""
+
 MEMORY_HEADER = "bigmachine-memory"
 """The header of a 101 response that offers shared memory: a Unix socket's name, and a secret."""
 

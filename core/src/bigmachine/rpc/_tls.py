@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import socket
 import ssl
 import threading
@@ -93,6 +94,12 @@ class TlsChannel(Channel):
         self._is_detached = self._is_broken = self._is_ended = True
         return self._sock, self._tls, self._incoming, self._outgoing
 
+    def taken_over(self) -> TlsChannel:
+        """Return the channel for another owner: this one is of no use then, and closes nothing."""
+        channel = copy.copy(self)
+        self.detach()
+        return channel
+
     async def receive_into(self, buffer: memoryview) -> int:
         tls, incoming = self._tls, self._incoming
         size, count = len(buffer), 0
@@ -157,6 +164,23 @@ class TlsChannel(Channel):
             except OSError:
                 self._break()
 
+    @property
+    def has_news(self) -> bool:
+        """Whether the peer has ended the connection, or sent what nobody has received yet."""
+        try:
+            self._sock.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            pass
+        return True
+
+    def discard(self) -> None:
+        """Close the socket, in any thread, once nobody uses the channel any more."""
+        self._sock.close()
+        if self.memory is not None:
+            self.memory.close()
+
     def close(self) -> None:
         if self._is_detached or self._sock.fileno() < 0:
             return
@@ -166,9 +190,7 @@ class TlsChannel(Channel):
                 self._tls.unwrap()  # close_notify: so the peer knows that nothing is missing
             self._push()
         trio.lowlevel.notify_closing(self._sock)
-        self._sock.close()
-        if self.memory is not None:
-            self.memory.close()
+        self.discard()
         self._break()
 
     def _push(self) -> None:

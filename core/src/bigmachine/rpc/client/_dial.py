@@ -15,8 +15,14 @@ import trio
 from ...errors import ProtocolError, TransportError, UsageError
 from .._channel import Channel, StreamChannel
 from .._frames import DEFAULT_LIMIT_BYTES
-from .._lane_channel import LaneChannel
-from .._protocol import CONNECTION_HEADER, LANE_HEADER, LIMIT_HEADER, MEMORY_HEADER, PROTOCOL
+from .._protocol import (
+    CONNECTION_HEADER,
+    LANE_HEADER,
+    LIMIT_HEADER,
+    LOOP_LANE,
+    MEMORY_HEADER,
+    PROTOCOL,
+)
 from .._tls import TlsChannel
 from ._connection import Connection
 from ._frame_connection import FrameConnection
@@ -72,15 +78,25 @@ async def dial(http: httpx.AsyncClient, addr: str) -> AsyncIterator[Connection]:
             raise _not_ours(response, addr)
 
 
-async def _dial_lane(http: httpx.AsyncClient, addr: str, token: str, number: int) -> LaneChannel:
+async def _dial_lane(
+    http: httpx.AsyncClient, addr: str, token: str, number: int, is_to_loop: bool
+) -> TlsChannel:
     """Connect to a machine once more, for a lane of the connection that it calls ``token``."""
-    with trio.fail_after(_LANE_TIMEOUT):
-        async with _upgrade(http, addr, {LANE_HEADER: f"{token} {number}"}) as response:
-            if response.status_code == 101 and (stream := _network_stream(response)) is not None:
-                channel, _ = _channel(stream, response)
-                if isinstance(channel, TlsChannel):
-                    return LaneChannel(channel)
-            raise ProtocolError(f"{addr} has no lane for us", addr=addr)
+    wanted = f"{token} {number}{LOOP_LANE if is_to_loop else ''}"
+    lane: TlsChannel | None = None
+    try:
+        with trio.fail_after(_LANE_TIMEOUT):
+            async with _upgrade(http, addr, {LANE_HEADER: wanted}) as response:
+                if response.status_code == 101 and (stream := _network_stream(response)):
+                    channel, _ = _channel(stream, response)
+                    lane = channel.taken_over() if isinstance(channel, TlsChannel) else None
+    except BaseException:
+        if lane is not None:  # cancelled as the block ended
+            lane.discard()
+        raise
+    if lane is None:
+        raise ProtocolError(f"{addr} has no lane for us", addr=addr)
+    return lane
 
 
 @contextlib.asynccontextmanager

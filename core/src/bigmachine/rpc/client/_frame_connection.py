@@ -144,6 +144,11 @@ class FrameConnection(Connection):
         self._outbox.post(control_frame(Kind.CANCEL, 0, number))
 
     async def outcome(self, call: PickledCall) -> Outcome[Any]:
+        # With other calls in flight here, this one shares reads and writes with them.
+        if self.lanes is not None and not self._has_calls:
+            lane = self.lanes.for_task(call)
+            if lane is not None and (outcome := await without_turn(lane.outcome(call))) is not None:
+                return outcome
         if call.uploads is not None:
             reply = await self._reply_to_uploads(call, call.uploads)
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 from collections.abc import Callable, Iterator
 
 import trio
@@ -21,8 +22,10 @@ from .._streams import IncomingStream
 from .._tasks import Job
 from ._call import Call, Pools
 from ._frame_call import FrameCall
-from ._lane import MAX_LANES, ServedLane
+from ._loop_lane import LoopLane
 from ._registry import Services
+from ._served_lane import MAX_LANES, ServedLane
+from ._thread_lane import ThreadLane
 from ._traced_call import TracedFrameCall
 
 logger = logging.getLogger("bigmachine.rpc")
@@ -97,29 +100,46 @@ class ServingConnection:
             for lane in tuple(self._lanes.values()):
                 lane.end()
 
-    def add_lane(self, number: int) -> ServedLane | None:
+    def add_lane(self, number: int, *, is_to_loop: bool) -> ServedLane | None:
         """Return a new lane, for its own connection to serve; None if there can be none."""
         if self._has_ended or number in self._lanes or len(self._lanes) >= MAX_LANES:
             return None
-        lane = ServedLane(
-            services=self._services,
-            pools=self._pools,
-            limit_bytes=self._limit_bytes,
-            removed=functools.partial(self._lanes.pop, number, None),
-        )
+        removed = functools.partial(self._lanes.pop, number, None)
         try:
-            lane.start()
+            lane = (self._new_loop_lane if is_to_loop else self._new_thread_lane)(removed)
         except RuntimeError as exc:  # a limit of the system
             logger.debug("a lane is refused: %s", exc)
             return None
         self._lanes[number] = lane
         return lane
 
+    def _new_thread_lane(self, removed: Callable[[], object]) -> ServedLane:
+        lane = ThreadLane(
+            services=self._services,
+            pools=self._pools,
+            limit_bytes=self._limit_bytes,
+            removed=removed,
+        )
+        lane.start()
+        return lane
+
+    def _new_loop_lane(self, removed: Callable[[], object]) -> ServedLane:
+        new_connection = functools.partial(
+            ServingConnection,
+            services=self._services,
+            pools=self._pools,
+            peer=self.peer,
+            limit_bytes=self._limit_bytes,
+            silence_timeout=math.inf,  # our own is watched
+        )
+        return LoopLane(new_connection, removed=removed)
+
     @property
     def calls(self) -> Iterator[Call]:
         """Those in flight, the supervisor's, too."""
         yield from self._calls.values()
-        yield from filter(None, [lane.call for lane in self._lanes.values()])
+        for lane in self._lanes.values():
+            yield from lane.calls
 
     @property
     def begun_over_lanes(self) -> int:
@@ -129,7 +149,7 @@ class ServingConnection:
     def cancel_calls(self) -> None:
         """Cancel all calls but the supervisor's."""
         for lane in self._lanes.values():
-            lane.cancel_call()
+            lane.cancel_calls()
         for stream, call in tuple(self._calls.items()):
             if not call.method.is_of_supervisor:
                 self._cancel(stream)
@@ -142,8 +162,8 @@ class ServingConnection:
     async def flushed(self) -> None:
         """Wait until all replies that are due so far are sent."""
         await self._outbox.flushed()
-        while any(lane.is_replying for lane in self._lanes.values()):
-            await trio.sleep(_REPLYING_POLL_SECONDS)
+        for lane in tuple(self._lanes.values()):
+            await lane.flushed()
 
     async def _read(self) -> None:
         """Read until the end, or until a method that began in this task waits.
@@ -251,7 +271,6 @@ class ServingConnection:
             call.cancel()
 
 
-_REPLYING_POLL_SECONDS = 0.002
 _UPLOAD_KINDS = frozenset({Kind.ITEM, Kind.END, Kind.ERROR})
 
 

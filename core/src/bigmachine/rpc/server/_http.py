@@ -31,9 +31,9 @@ from .._protocol import (
 )
 from ._call import Pools
 from ._encodings import Encoding, JsonEncoding, PickleEncoding
-from ._lane import ServedLane
 from ._post import PostCall
 from ._registry import Services
+from ._served_lane import ServedLane
 from ._traced_call import TracedPostCall
 
 HEAD_TIMEOUT = 60.0

@@ -27,16 +27,17 @@ from ...metrics._calls import call_metrics
 from ...process import close_in_children
 from .._channel import Channel, StreamChannel
 from .._frames import DEFAULT_LIMIT_BYTES
+from .._protocol import LOOP_LANE
 from .._tasks import TaskPool
 from .._tls import TlsChannel
 from ._admission import Admission, AdmittingListener
 from ._call import Call, Pools, Trace
 from ._connection import SILENCE_TIMEOUT, ServingConnection
 from ._http import HttpConnection
-from ._lane import ServedLane
 from ._memory_listener import MemoryListener
 from ._place_watch import PlaceWatch
 from ._registry import Services
+from ._served_lane import ServedLane
 from ._threads import ThreadPool
 from ._traffic import Traffic
 
@@ -256,11 +257,12 @@ class Server:
 
     def _new_lane(self, peer: str, wanted: str) -> ServedLane | None:
         """Return a new lane of the connection, and with the number, that a request names."""
-        token, _, number = wanted.partition(" ")
+        is_to_loop = wanted.endswith(LOOP_LANE)
+        token, _, number = wanted.removesuffix(LOOP_LANE).partition(" ")
         connection = self._by_token.get(token)
         if connection is None or connection.peer != peer or not _LANE_NUMBER.fullmatch(number):
             return None
-        return connection.add_lane(int(number))
+        return connection.add_lane(int(number), is_to_loop=is_to_loop)
 
 
 async def open_listeners(address: str) -> list[trio.SocketListener]:

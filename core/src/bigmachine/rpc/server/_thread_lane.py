@@ -1,16 +1,11 @@
-"""A lane: a connection that carries one call at a time to the thread that runs its method.
-
-A call through two trio loops costs many times what its bytes cost. Over a lane, the thread that
-reads a call runs it and replies. Each lane belongs to a multiplexed connection, and ends with it;
-what must not wait for a method goes over that: above all, that a call is given up.
-"""
+"""A lane to a thread, which reads each call, runs its method and replies, past the trio loop."""
 
 from __future__ import annotations
 
 import functools
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from queue import SimpleQueue
 from time import perf_counter
 
@@ -25,16 +20,17 @@ from .._tls import TlsChannel
 from ._call import Pools
 from ._lane_call import LaneCall
 from ._registry import Services
+from ._served_lane import ServedLane
 from ._traced_call import TracedLaneCall
 
 logger = logging.getLogger("bigmachine.rpc")
 
-MAX_LANES = 64
-"""The most lanes of one connection."""
 
+class ThreadLane(ServedLane):
+    """A lane for ``def`` methods; others are called elsewhere. ``removed`` is called when it ends.
 
-class ServedLane:
-    """The machine's end of a lane; ``removed`` is called when it ends."""
+    `start` comes first, before the client is promised a lane.
+    """
 
     def __init__(
         self,
@@ -46,10 +42,8 @@ class ServedLane:
     ) -> None:
         self.call: LaneCall | None = None
         """The call that runs now."""
-        self.is_replying = False
-        """Whether the reply to a call that has ended is not sent yet."""
         self.begun = 0
-        """How many calls have begun over it, without the supervisor's; see `Pools.begun`."""
+        self._is_replying = False  # to a call that has ended
         self.native_id = 0
         """Of the lane's thread, once it runs."""
         self.memory: MemorySocket | None = None
@@ -65,12 +59,11 @@ class ServedLane:
         self._has_ended = False
 
     def start(self) -> None:
-        """Start its thread, before the client is promised a lane; RuntimeError if there is none."""
+        """Start its thread; RuntimeError if there can be none."""
         # A daemon: a method that never ends must not keep the machine's process alive.
         threading.Thread(target=self._run, name="bigmachine-lane", daemon=True).start()
 
     async def serve(self, channel: TlsChannel) -> None:
-        """Serve calls over ``channel`` until either end closes it; once, and after `start`."""
         try:
             if not self._has_ended:
                 self._channel = LaneChannel(channel, limit_bytes=self._limit_bytes)
@@ -81,20 +74,27 @@ class ServedLane:
             self.end()
 
     def end(self) -> None:
-        """End the lane, and cancel the call that runs over it; in the trio loop."""
         with self._lock:  # a call that is just beginning counts
             is_first, self._has_ended = not self._has_ended, True
         if is_first:
             self._removed()
             self._pools.begun += self.begun
-        self.cancel_call()
+        self.cancel_calls()
         if self._channel is not None:
             self._channel.abort()
         else:
             self._channels.put(None)
 
-    def cancel_call(self) -> None:
-        """Cancel the call that runs now, if there is one; in the trio loop."""
+    @property
+    def calls(self) -> Iterator[LaneCall]:
+        if (call := self.call) is not None:
+            yield call
+
+    async def flushed(self) -> None:
+        while self._is_replying:
+            await trio.sleep(_REPLYING_POLL_SECONDS)
+
+    def cancel_calls(self) -> None:
         with self._lock:
             call, self.call = self.call, None
         if call is not None:
@@ -117,7 +117,7 @@ class ServedLane:
         except BaseException:
             logger.exception("a lane failed")
         finally:
-            self.is_replying = False
+            self._is_replying = False
             channel.close()
             self._pools.threads.post(self._thread_ended.set)
 
@@ -159,7 +159,7 @@ class ServedLane:
             if self.call is not call or reply is None:  # it was given up
                 return True
             self.call = None
-            self.is_replying = True
+            self._is_replying = True
         kind, payload = reply
         if kind == Kind.STREAM:
             method.calls.count_cancelled()
@@ -167,5 +167,8 @@ class ServedLane:
         else:
             method.calls.finished(began, raised=kind == Kind.ERROR)
             channel.send_message(kind, stream, payload)
-        self.is_replying = False
+        self._is_replying = False
         return True
+
+
+_REPLYING_POLL_SECONDS = 0.002
