@@ -11,9 +11,7 @@ import functools
 import inspect
 import os
 import pickle
-import signal
 import sys
-import threading
 import time
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -21,6 +19,7 @@ from ..boot._config import WorkerConfig
 from ..process import pack, prepare_output, read_header
 from ._exit import ProcessExit
 from ._installer import call_special
+from ._lifeline import tie_to
 from ._own_host import prepare_host
 from ._resources import processors
 from ._serve import HEARTBEAT, serve
@@ -47,8 +46,7 @@ def main(config: bytes, *, listen: str, lifeline: int | None = None) -> NoReturn
     ``listen`` hook, and ``lifeline`` a file descriptor whose end is the driver's.
     """
     if lifeline is not None:
-        _tie_to(lifeline)
-        threading.Thread(target=_die_with, args=(lifeline,), name="lifeline", daemon=True).start()
+        tie_to(lifeline)
     prepare_output()
     # The driver's environment and arguments are the machine's own from here on.
     loaded = WorkerConfig.load(config)
@@ -134,43 +132,6 @@ def _set_environ(environ: Mapping[str, str]) -> None:
     python_path = environ.get("PYTHONPATH", "").split(os.pathsep)
     # As at the start of Python: behind the program's own folder, which is the first one.
     sys.path[1:1] = [os.path.abspath(entry) for entry in python_path if entry]
-
-
-def _tie_to(lifeline: int) -> None:
-    """Have the kernel kill this process, and its group, when the lifeline ends, if it can.
-
-    The thread does so, too, but not while native code holds the interpreter, nor while the
-    process is stopped. Linux reports what happens on a pipe by a signal of one's choice, and
-    only its end can happen on this pipe.
-    """
-    if sys.platform != "linux":
-        return
-    import fcntl
-    import stat
-
-    if stat.S_ISFIFO(os.fstat(lifeline).st_mode):
-        with contextlib.suppress(OSError):
-            fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpid() if _is_leader() else os.getpid())
-            fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
-            flags = fcntl.fcntl(lifeline, fcntl.F_GETFL)
-            fcntl.fcntl(lifeline, fcntl.F_SETFL, flags | os.O_ASYNC)
-
-
-def _is_leader() -> bool:
-    return hasattr(os, "killpg") and os.getpgrp() == os.getpid()
-
-
-def _die_with(lifeline: int) -> None:
-    """End this process and all that it started the moment the lifeline ends."""
-    try:
-        while os.read(lifeline, 4096):
-            pass
-    except OSError:
-        pass
-    finally:
-        if _is_leader():
-            os.killpg(0, signal.SIGKILL)
-        os._exit(1)
 
 
 def run(header: dict[str, Any] | None = None, *arguments: str) -> NoReturn:
