@@ -141,16 +141,17 @@ def _network_stream(response: httpx.Response) -> Any:
 
 def _channel(stream: Any, response: httpx.Response) -> tuple[Channel, bytes]:
     """Return the channel of an upgraded connection, and what was read past the response."""
-    from ._http import channel_of
+    from ._exchange import Exchange
 
-    # httpcore keeps bytes that came right after the 101 in a wrapper of its stream.
-    # Machines wait for the client to speak first, so there are none.
-    channel = channel_of(stream)
+    if not isinstance(stream, Exchange):
+        # httpcore keeps bytes that came right after the 101 in a wrapper of its stream.
+        return StreamChannel(stream), b""
+    channel = stream.channel
     if isinstance(channel, TlsChannel) and (offer := response.headers.get(MEMORY_HEADER)):
         from ._memory import connect_memory
 
         channel.memory = connect_memory(offer)
-    return (channel, b"") if channel is not None else (StreamChannel(stream), b"")
+    return channel, stream.leading
 
 
 def _not_ours(response: httpx.Response, addr: str) -> ProtocolError:
