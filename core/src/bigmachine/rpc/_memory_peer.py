@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 import struct
-from pathlib import Path
 
 
 def may_share_memory(sock: socket.socket) -> bool:
@@ -34,6 +33,7 @@ def memory_cgroup(text: str) -> str:
 
 def _memory_cgroup(pid: int) -> str:
     try:
-        return memory_cgroup(Path(f"/proc/{pid}/cgroup").read_text())
+        with open(f"/proc/{pid}/cgroup") as file:
+            return memory_cgroup(file.read())
     except OSError:
         return ""

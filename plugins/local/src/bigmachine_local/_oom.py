@@ -10,11 +10,10 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from pathlib import Path
 
 from ._descriptors import Descriptor
 
-_CGROUPS = Path("/sys/fs/cgroup")
+_CGROUPS = "/sys/fs/cgroup"
 _RECORD_BYTES = 1 << 14  # the kernel returns whole records only; they have at most 8 KiB
 _KILLED = re.compile(rb"Killed process (\d+)|oom-kill:.*,pid=(\d+)")
 _COUNT = re.compile(r"^oom_kill (\d+)$", re.MULTILINE)
@@ -27,8 +26,8 @@ class OomWatch:
         self._kernel_log = _open_kernel_log()
         self._killed: set[int] = set()  # pids that the kernel's log names as killed
         self._results: dict[int, bool] = {}
-        self._counters: dict[int, Path] = {}  # by pid: the cgroup's file that counts kills
-        self._attributed: dict[Path, int] = {}
+        self._counters: dict[int, str] = {}  # by pid: the cgroup's file that counts kills
+        self._attributed: dict[str, int] = {}
 
     def watch(self, pid: int) -> None:
         """Watch a process that has just started."""
@@ -86,26 +85,27 @@ def _open_kernel_log() -> Descriptor | None:
     return None
 
 
-def _counter(pid: int) -> Path | None:
+def _counter(pid: int) -> str | None:
     """Find the file that counts the kills in the memory cgroup of ``pid``."""
     try:
-        lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+        with open(f"/proc/{pid}/cgroup") as file:
+            lines = file.read().splitlines()
     except OSError:
         return None
     cgroups = {kinds: path.lstrip("/") for _, kinds, path in (line.split(":", 2) for line in lines)}
     # In a container the path may be the host's, and its cgroup mounted as the root.
     if "memory" in cgroups:
-        root, path, name = _CGROUPS / "memory", cgroups["memory"], "memory.oom_control"
+        root, path, name = f"{_CGROUPS}/memory", cgroups["memory"], "memory.oom_control"
     else:
         root, path, name = _CGROUPS, cgroups.get("", ""), "memory.events"
-    for file in (root / path / name, root / name):
-        if file.is_file():
-            return file
+    for counter in (f"{root}/{path}/{name}", f"{root}/{name}"):
+        if os.path.isfile(counter):
+            return counter
     return None
 
 
-def _count(counter: Path) -> int:
-    with contextlib.suppress(OSError):
-        if match := _COUNT.search(counter.read_text()):
+def _count(counter: str) -> int:
+    with contextlib.suppress(OSError), open(counter) as file:
+        if match := _COUNT.search(file.read()):
             return int(match[1])
     return 0
