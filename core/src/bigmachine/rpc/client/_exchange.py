@@ -13,7 +13,7 @@ import trio
 from .._channel import Channel
 from .._tls import TlsChannel
 
-_READ_BYTES = 64 << 10
+_READ_BYTES = 16 << 10  # a record of TLS
 
 
 class Exchange(httpx.AsyncByteStream):

@@ -42,6 +42,7 @@ HEAD_TIMEOUT = 60.0
 MAX_HEAD_BYTES = 16 << 10
 """The longest head of a request, or of a part of its body."""
 
+_READ_BYTES = 16 << 10  # a record of TLS; the memory for more would only be filled with zeros
 _PIECE_BYTES = 1 << 20  # of a response: so much the peer must read within the silence timeout
 
 
@@ -197,7 +198,7 @@ class HttpConnection:
             if self._http.they_are_waiting_for_100_continue:
                 go = h11.InformationalResponse(status_code=100, headers=[])
                 await self._channel.send_all(self._http.send(go))
-            self._http.receive_data(await self._channel.receive_some(64 << 10))
+            self._http.receive_data(await self._channel.receive_some(_READ_BYTES))
 
 
 class Upgrade(NamedTuple):
