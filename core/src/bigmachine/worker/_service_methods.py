@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import AsyncIterator, Sequence
 
 import trio
@@ -57,19 +58,19 @@ class ServiceMethods:
 
 def peer_dialler(config: WorkerConfig) -> Dial:
     """Return a function that connects to another machine of the session."""
+    return functools.partial(_connected, config)
 
-    @contextlib.asynccontextmanager
-    async def connected(addr: str) -> AsyncIterator[Connection]:
-        from ..system._plugins import Plugins  # few machines ever need these
 
-        hooks = Plugins(config.system).hooks
-        async with (
-            hooks.http_client(identity=config.identity) as http,
-            dial(http, addr) as connection,
-            trio.open_nursery() as nursery,
-        ):
-            nursery.start_soon(connection.run)
-            yield connection
-            nursery.cancel_scope.cancel()
+@contextlib.asynccontextmanager
+async def _connected(config: WorkerConfig, addr: str) -> AsyncIterator[Connection]:
+    from ..system._plugins import Plugins  # few machines ever need these
 
-    return connected
+    hooks = Plugins(config.system).hooks
+    async with (
+        hooks.http_client(identity=config.identity) as http,
+        dial(http, addr) as connection,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(connection.run)
+        yield connection
+        nursery.cancel_scope.cancel()

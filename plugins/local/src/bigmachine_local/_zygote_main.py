@@ -125,7 +125,6 @@ def _run_machine(entry: Entry | None, control: socket.socket, descriptors: list[
         if entry is None:
             _exec(header, listen, lifeline)
         gc.enable()
-        sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
         entry(config, listen=f"fd:{listen}", lifeline=lifeline)
         status = 0
     except SystemExit as exc:
