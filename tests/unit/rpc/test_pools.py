@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
+import functools
 import threading
 import weakref
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
 import trio
 import trio.testing
 
+from bigmachine.errors import UsageError
+from bigmachine.rpc._exceptions import CallError
+from bigmachine.rpc._streams import WINDOW_BYTES
 from bigmachine.rpc._tasks import Job, TaskPool
 from bigmachine.rpc.server._thread_job import do_nothing
 from bigmachine.rpc.server._threads import MAX_DETACHED, ThreadPool
+from bigmachine.services._decorators import concurrent
 from bigmachine.services._waiting import waiting
 from tests.support.waiting import eventually
-from tests.unit.rpc.wires import run, thread_pool, threads_of_pools
+from tests.unit.rpc.wires import memory, run, thread_pool, threads_of_pools
 
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
 
@@ -45,18 +52,118 @@ class Jobs:
             self.all_done.set()
 
 
-def test_call_in_a_thread_fails_if_there_can_be_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(thread: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
+@pytest.fixture
+def no_more_threads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[[], AbstractContextManager[object]]:
+    """A block in which the system starts no thread for a pool."""
 
+    def start(
+        thread: threading.Thread, start: Callable[..., None] = threading.Thread.start
+    ) -> None:
+        if thread.name.startswith("bigmachine-"):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    @contextlib.contextmanager
+    def limited() -> Iterator[None]:
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", start)
+            yield
+
+    return limited
+
+
+Limit = Callable[[], AbstractContextManager[object]]
+
+
+def test_call_in_a_thread_fails_if_there_can_be_none(no_more_threads: Limit) -> None:
     async def main() -> None:
         async with thread_pool(1) as pool:
-            with monkeypatch.context() as patch:
-                patch.setattr(threading.Thread, "start", refuse)
-                with pytest.raises(RuntimeError, match="can't start new thread"):
-                    await pool.call(lambda: 1, name="f")
+            with no_more_threads(), pytest.raises(CallError, match="can start no thread"):
+                await pool.call(lambda: 1, name="f")
             for result in range(2):
                 assert await pool.call(lambda result=result: result, name="f") == result
+
+    run(main)
+
+
+def test_job_without_a_thread_waits_only_for_one_that_computes(no_more_threads: Limit) -> None:
+    async def main() -> None:
+        begins, goes_on, ends = threading.Event(), threading.Event(), threading.Event()
+        events: list[str] = []
+
+        def compute_and_wait() -> Callable[[], None]:
+            begins.set()
+            goes_on.wait(60)
+            with waiting():
+                ends.wait(60)
+            return do_nothing
+
+        def note() -> Callable[[], None]:
+            return functools.partial(events.append, "ran")
+
+        def refused(error: CallError) -> None:
+            events.append(str(error))
+
+        async with thread_pool(3) as pool:
+            pool.start(compute_and_wait)
+            await eventually(begins.is_set)
+            with no_more_threads():
+                pool.start(note, name="S.f", refused=refused)
+                await trio.testing.wait_all_tasks_blocked()
+                assert events == []
+                goes_on.set()
+                await eventually(lambda: events)
+                pool.start(note, name="S.g", refused=refused)
+                await eventually(lambda: len(events) == 2)
+                assert [event[:5] for event in events] == ["S.f: ", "S.g: "]
+                ends.set()
+                await eventually(lambda: not pool.is_busy)
+                for _ in range(3):  # places and threads are as before
+                    pool.start(note, refused=refused)
+                await eventually(lambda: events[2:] == ["ran"] * 3)
+
+    run(main)
+
+
+@pytest.mark.parametrize("name", ["S.f", "S.items"])
+def test_method_without_a_thread_fails_at_its_caller(no_more_threads: Limit, name: str) -> None:
+    class Service:
+        def __init__(self) -> None:
+            self.is_held, self.release = threading.Event(), threading.Event()
+
+        def f(self) -> int:
+            return 1
+
+        def items(self) -> Iterator[bytes]:
+            while True:
+                yield bytes(WINDOW_BYTES // 2)
+
+        @concurrent
+        def hold(self) -> None:
+            self.is_held.set()
+            self.release.wait(60)
+
+    async def main() -> None:
+        service = Service()
+        async with memory(service, maxprocs=1) as wire, trio.open_nursery() as nursery:
+            with contextlib.closing(await wire.stream("items")) as items:
+                assert await anext(items)
+                assert await wire.call("f") == 1
+                with no_more_threads():
+                    nursery.start_soon(wire.call, "hold")
+                    await eventually(service.is_held.is_set)
+
+                    async def read() -> None:
+                        async for _ in items:
+                            pass
+
+                    call = functools.partial(wire.call, "f") if name == "S.f" else read
+                    with pytest.raises(UsageError, match=f"{name}: the machine can start no thr"):
+                        await call()
+                service.release.set()
+                assert await wire.call("f") == 1
 
     run(main)
 

@@ -56,7 +56,8 @@ class ProcessExit:
                 logger.error("not ended in good order after %g s: the machine exits", seconds)
                 self._system.exit(1)
 
-        threading.Thread(target=expire, name="bigmachine exit", daemon=True).start()
+        with contextlib.suppress(RuntimeError):  # no more threads: others bound it, too
+            threading.Thread(target=expire, name="bigmachine exit", daemon=True).start()
 
     def run_handlers(self) -> None:
         """Run the ``atexit`` handlers, as an interpreter does at its end, and flush the output.

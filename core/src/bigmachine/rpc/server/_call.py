@@ -15,6 +15,7 @@ from typing import Any, Protocol, TypeAlias
 
 import trio
 
+from .._exceptions import CallError
 from .._frames import Payload
 from .._tasks import Job, TaskPool
 from ._asyncio import explain_asyncio
@@ -138,7 +139,7 @@ class Call(ABC):
         self, run: Callable[[], Callable[[], None]], work: Work | None = None
     ) -> None:
         """Call ``run`` in a thread; to cancel the call is to cancel ``work``, or that."""
-        job = self._pools.start_in_thread(run, self.method)
+        job = self._pools.start_in_thread(run, self.method, refused=self._refused)
         self._work = work or job
 
     def _run_in_loop(self) -> Coroutine[Any, Any, None]:
@@ -222,6 +223,9 @@ class Call(ABC):
             result = await result
         self.returned(result)()
         return None
+
+    def _refused(self, error: CallError) -> None:
+        self._failed(error)()
 
     def _failed(self, exc: BaseException, *, in_loop: bool = False) -> Callable[[], None]:
         try:
@@ -315,9 +319,14 @@ class Pools:
     """Those of which something may still run."""
 
     def start_in_thread(
-        self, run: Callable[[], Callable[[], None]], method: Method, *, at_once: bool = False
+        self,
+        run: Callable[[], Callable[[], None]],
+        method: Method,
+        *,
+        refused: Callable[[CallError], object],
+        at_once: bool = False,
     ) -> ThreadJob:
-        """Call ``run`` in a thread, as ``method`` is to run, and what it returns in the loop.
+        """Call ``run`` in a thread, as ``method`` is to run; see `ThreadPool.start`.
 
         ``at_once`` is for what is short: it needs no place.
         """
@@ -327,6 +336,7 @@ class Pools:
             is_concurrent=method.is_concurrent or at_once,
             exclusive=method.exclusive,
             is_watched=method.processes is None,
+            refused=refused,
         )
 
     def is_thread_wanted(self, method: Method) -> bool:

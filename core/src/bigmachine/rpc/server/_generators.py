@@ -8,7 +8,7 @@ import functools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .._exceptions import dump_exception
+from .._exceptions import CallError, dump_exception
 from .._frames import Payload
 from .._streams import LARGE_ITEM_BYTES, OutgoingStream, item_cost
 from ._thread_job import ThreadJob, do_nothing
@@ -67,7 +67,16 @@ class GeneratorRun:
 
     def _start(self, run: Callable[[], Callable[[], None]], *, at_once: bool = False) -> ThreadJob:
         run_in_context = functools.partial(self._context.run, run)
-        return self._pools.start_in_thread(run_in_context, self._call.method, at_once=at_once)
+        method, refused = self._call.method, self._refused
+        return self._pools.start_in_thread(run_in_context, method, refused=refused, at_once=at_once)
+
+    def _refused(self, error: CallError) -> None:
+        """End without the rest of the items: there is no thread for them."""
+        if self._is_closing:
+            self.has_ended = True
+            return
+        self._last(dump_exception(error))
+        self._start_closing()
 
     def _start_closing(self) -> None:
         if not self.has_ended:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from ...services._waiting import thread_state
+from .._exceptions import CallError
 from ._gate import Gate
 
 
@@ -38,6 +39,7 @@ class ThreadJob:
         "is_watched",
         "name",
         "native_id",
+        "refused",
     )
 
     def __init__(
@@ -49,8 +51,10 @@ class ThreadJob:
         places: Gate,
         exclusive: Gate | None,
         is_watched: bool,
+        refused: Callable[[CallError], object] | None = None,
     ) -> None:
         self.name = name
+        self.refused = refused  # while it has not begun
         self.has_ended = self.has_returned = False
         self.abandoned_at = math.inf  # in monotonic time
         self._run = run
@@ -68,6 +72,11 @@ class ThreadJob:
     def is_uncancellable(self) -> bool:
         """Whether it has begun; Python can't stop a thread."""
         return self._has_begun
+
+    @property
+    def is_computing(self) -> bool:
+        """Whether it runs in its place among maxprocs, and so does not wait for other calls."""
+        return self._has_place and self._places is self._pool.places
 
     def start(self) -> None:
         """Go through the gates, and run."""
@@ -100,6 +109,7 @@ class ThreadJob:
         if not has_begun:  # a thread that is about to run it sees that it is cancelled
             self.has_ended = True
             self._run = _run_nothing  # it refers to the arguments, and to what refers to this job
+            self.refused = None
         return not has_begun
 
     def pause(self) -> None:
@@ -114,6 +124,7 @@ class ThreadJob:
             self._places.leave()
         if self._is_paused:
             self._leave_exclusive()
+            self._pool.refuse_stranded()
 
     def resume(self) -> None:
         """Wait until it may run again."""
@@ -152,7 +163,7 @@ class ThreadJob:
             self.has_returned = True
             thread_state.runs = None
             self._pool.running.discard(self)
-        del self._run  # and with it the arguments
+        del self._run, self.refused  # and with them the arguments
         return follow_up
 
     def end(self) -> None:
@@ -192,6 +203,7 @@ class JobPool(Protocol):
     """What a job needs of the pool that runs it; see `ThreadPool`."""
 
     running: set[ThreadJob]
+    places: Gate
 
     def take(self, job: ThreadJob) -> None: ...
 
@@ -202,6 +214,8 @@ class JobPool(Protocol):
     def abandon(self, job: ThreadJob) -> None: ...
 
     def warn_of_exclusive(self, gate: Gate) -> None: ...
+
+    def refuse_stranded(self) -> bool: ...
 
 
 def _taken_lock() -> threading.Lock:

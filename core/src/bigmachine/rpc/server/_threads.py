@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import functools
 import logging
 import queue
 import threading
@@ -15,7 +16,9 @@ from typing import Any, TypeVar
 import outcome
 import trio
 
+from ...errors import UsageError
 from ...services._waiting import waiting
+from .._exceptions import CallError
 from .._loop_queue import LoopQueue
 from ._gate import Gate
 from ._thread_job import ThreadJob
@@ -58,6 +61,7 @@ class ThreadPool:
         self.running: set[ThreadJob] = set()
         """Those that run in a place, or without one because they were cancelled."""
         self._queued = 0  # jobs that no thread has got yet
+        self._held: set[ThreadJob] = set()  # those that a thread has got
         self._spare = 0  # idle threads, minus the jobs that wait for a thread
         self._detached = 0
         self._is_full = False
@@ -74,11 +78,13 @@ class ThreadPool:
         is_concurrent: bool = False,
         exclusive: Gate | None = None,
         is_watched: bool = True,
+        refused: Callable[[CallError], object] | None = None,
     ) -> ThreadJob:
         """Call ``run`` in a thread, then what it returns in the trio loop. Neither may raise.
 
         A concurrent job takes no place. One with an ``exclusive`` gate runs inside it. ``name``
         is the method's, for the log; one that is not ``is_watched`` may do nothing for long.
+        If there is no thread for it, ``refused`` is called in the trio loop instead.
         """
         job = ThreadJob(
             run,
@@ -87,6 +93,7 @@ class ThreadPool:
             places=self.concurrent if is_concurrent else self.places,
             exclusive=exclusive,
             is_watched=is_watched and not is_concurrent,
+            refused=refused,
         )
         job.start()
         return job
@@ -94,18 +101,19 @@ class ThreadPool:
     async def call(self, function: Callable[[], T], *, name: str) -> T:
         """Call ``function`` in a thread, without a place; it can't be cancelled.
 
-        `RuntimeError` if there is no thread for it, and none can be started.
+        `CallError` if there is no thread for it.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
-        if not self._threads:
-            self._add_spare_thread()
         task = trio.lowlevel.current_task()
 
         def run() -> Callable[[], None]:
             result = outcome.capture(function)
             return lambda: trio.lowlevel.reschedule(task, result)
 
-        self.start(run, name=name, is_concurrent=True)
+        def refused(error: CallError) -> None:
+            trio.lowlevel.reschedule(task, outcome.Error(error))
+
+        self.start(run, name=name, is_concurrent=True, refused=refused)
         value: T = await trio.lowlevel.wait_task_rescheduled(lambda _: trio.lowlevel.Abort.FAILED)
         return value
 
@@ -116,9 +124,7 @@ class ThreadPool:
     @property
     def is_busy(self) -> bool:
         """Whether any job runs in a thread of the pool, in its place or without one."""
-        with self._lock:
-            idle = self._spare + self._queued  # those without a job, and with one to take next
-            return self._threads > idle
+        return bool(self._held)
 
     def post(self, function: Callable[[], None]) -> None:
         """Call ``function`` in the trio loop; from any thread."""
@@ -150,8 +156,29 @@ class ThreadPool:
         if needs_thread:
             try:
                 self._start_thread()
-            except RuntimeError as exc:  # a limit of the system; it waits for another thread
-                logger.error("%s waits: %s", job.name, exc)
+            except RuntimeError as exc:  # a limit of the system
+                if not self.refuse_stranded():
+                    logger.error("%s waits for the thread of another call: %s", job.name, exc)
+
+    def refuse_stranded(self) -> bool:
+        """Refuse the jobs that wait for a thread, if there are such and none will be free.
+
+        That of a method which computes in its place will be. Others may go on for ever: cancelled
+        ones do, and those that wait may wait for such a job.
+        """
+        refused = []
+        with self._lock:
+            idle = self._spare + self._queued  # which will ask again, each with a job
+            if self._spare >= 0 or idle or any(job.is_computing for job in self._held):
+                return False
+            with contextlib.suppress(queue.Empty):
+                while self._spare < 0 and (job := self._jobs.get_nowait()) is not None:
+                    refused.append(job)
+                    self._queued -= 1
+                    self._spare += 1
+        for job in refused:
+            self.post(functools.partial(_refuse, job))
+        return bool(refused)
 
     def detach(self, job: ThreadJob) -> bool:
         """Let ``job`` keep its thread, without a place; False if too many do so."""
@@ -185,6 +212,7 @@ class ThreadPool:
             self.has_news = True
         if job.exclusive is not None and job.exclusive.has_queue:
             self.warn_of_exclusive(job.exclusive)
+        self.refuse_stranded()
 
     def warn_of_exclusive(self, gate: Gate) -> None:
         """Say which cancelled method others wait for at ``gate``; once of each call."""
@@ -227,7 +255,7 @@ class ThreadPool:
     def _start_thread(self) -> None:
         """Start a thread that is counted already.
 
-        `RuntimeError` if the system has none: then it counts no more, nor will it ever be spare.
+        `RuntimeError` if the system has none: then it counts no more, and a job is stranded.
         """
         # A daemon: a method that never ends must not keep the machine's process alive.
         name = f"bigmachine-{self._threads}"
@@ -239,12 +267,6 @@ class ThreadPool:
                 self._spare -= 1
             raise
 
-    def _add_spare_thread(self) -> None:
-        with self._lock:
-            self._threads += 1
-            self._spare += 1
-        self._start_thread()
-
     def _work(self) -> None:
         while True:
             if (job := self._jobs.get()) is None:  # closed
@@ -254,9 +276,13 @@ class ThreadPool:
                 continue
             with self._lock:
                 self._queued -= 1
+                self._held.add(job)
+            if self._spare < 0:
+                self.refuse_stranded()
             # In a context of its own: the thread's next method must not see what this one sets.
             follow_up = contextvars.copy_context().run(job.run_here)
             with self._lock:
+                self._held.remove(job)
                 self._spare += 1  # before the next job gets the place, and looks for a thread
             self.post(follow_up)
             job.end()
@@ -267,3 +293,20 @@ class ThreadPool:
                         self._spare -= 1
                         self._threads -= 1
                         return
+
+
+def _refuse(job: ThreadJob) -> None:
+    """End a job that no thread can run; in the trio loop."""
+    refused = job.refused
+    job.cancel()
+    job.end()
+    if refused is not None:
+        refused(
+            CallError(
+                UsageError(
+                    f"{job.name}: the machine can start no thread for it, and none that it has "
+                    "will be free soon; raise the limit of its threads (`ulimit -u`, or `pids.max` "
+                    "of its control group), or run less at once on its host"
+                )
+            )
+        )
