@@ -39,6 +39,9 @@ class Work:
     def add(self, a: int, b: int) -> int:
         return a + b
 
+    def loop_thread(self) -> tuple[int, int]:
+        return trio.from_thread.run_sync(threading.get_ident), threading.get_ident()
+
     def take_and_fail(self, array: Any) -> None:
         while not isinstance(array, memoryview):
             array = array.base
@@ -50,6 +53,23 @@ class Work:
         self.before()
         self.result = trio.sleep_forever()
         return self.result
+
+
+@pytest.mark.parametrize("way", ["lane", "connection", "call"])
+def test_thread_of_a_method_finds_the_loop(way: str) -> None:
+    async def main() -> None:
+        work = Work()
+        async with client(work) as it:
+            if way == "lane":
+                await it.await_lane()
+                loop, own = (await it.call("S.loop_thread")).unwrap()
+            elif way == "connection":
+                loop, own = await it.connection.call("S.loop_thread", (), {})
+            else:  # which unpickles services
+                loop, own = await it.server.call_in_thread(work.loop_thread, name="f")
+        assert loop == threading.get_ident() != own
+
+    run(main)
 
 
 class NoticedLock:

@@ -107,6 +107,7 @@ class ThreadLane(ServedLane):
         if (channel := self._channels.get()) is None:
             return
         self.native_id = threading.get_native_id()
+        self._pools.threads.adopt_thread()
         try:
             while self._serve_next(channel):
                 pass

@@ -136,6 +136,17 @@ class ThreadPool:
         with waiting():
             return trio.from_thread.run(function, *args, trio_token=self._token)
 
+    def adopt_thread(self) -> None:
+        """Let `trio.from_thread` find the loop from this thread, as from one that trio started.
+
+        Trio has no public function for that. Where this fails, methods must pass a token.
+        """
+        with contextlib.suppress(ImportError, AttributeError):
+            from trio._threads import PARENT_TASK_DATA
+
+            PARENT_TASK_DATA.token = self._token
+            PARENT_TASK_DATA.abandon_on_cancel = True
+
     def close(self) -> None:
         """Let threads end when they are idle, also those of jobs that begin later."""
         self._jobs.put(None)
@@ -268,6 +279,7 @@ class ThreadPool:
             raise
 
     def _work(self) -> None:
+        self.adopt_thread()
         while True:
             if (job := self._jobs.get()) is None:  # closed
                 self._jobs.put(None)  # for the other threads
