@@ -9,6 +9,7 @@ import pickle
 import re
 import shutil
 import ssl
+import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -32,6 +33,7 @@ from bigmachine.rpc import (
 from bigmachine.rpc._channel import StreamChannel
 from bigmachine.rpc._protocol import PROTOCOL, STATUS_RAISED
 from bigmachine.services._decorators import parallel
+from tests.support.memory_limit import memory_limit
 from tests.unit.rpc.wires import DRIVER, MACHINE, memory_switch, run, serving
 
 PICKLE = {"content-type": "application/x-pickle"}
@@ -63,6 +65,9 @@ class Service:
     async def async_fault(self) -> None:
         raise CustomError(7)
 
+    def size(self, data: bytes) -> int:
+        return len(data)
+
     def exits(self) -> None:
         raise SystemExit(3)
 
@@ -79,7 +84,7 @@ class Service:
         yield 1
 
     def unloadable(self) -> Any:
-        return Unloadable()
+        return Unloadable(RuntimeError("not here"))
 
 
 class ParallelService:
@@ -110,12 +115,15 @@ class ParallelService:
 
 
 class Unloadable:
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
     def __reduce__(self) -> Any:
-        return _fail_to_load, ()
+        return _fail_to_load, (self._error,)
 
 
-def _fail_to_load() -> None:
-    raise RuntimeError("not here")
+def _fail_to_load(error: Exception) -> None:
+    raise error
 
 
 @contextlib.asynccontextmanager
@@ -251,7 +259,7 @@ BROKEN = [
     (b"garbage", PICKLE),
     (pickle.dumps(5), PICKLE),
     (arguments(1)[:-3], PICKLE),
-    (pickle.dumps(Unloadable()), PICKLE),
+    (pickle.dumps(Unloadable(RuntimeError("not here"))), PICKLE),
     (b"{", {"content-type": "application/json"}),
     (b"5", {"content-type": "application/json"}),
     (b'{"args": 5}', {"content-type": "application/json"}),
@@ -274,6 +282,34 @@ def test_invalid_body_is_status_400() -> None:
                 else:
                     assert answer.json()["error"] == "UsageError"
         assert service.calls == []
+
+    run(main)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there has memory such a limit")
+@pytest.mark.parametrize("large", [True, False], ids=["receive", "unpickle"])
+def test_post_without_memory_for_its_arguments_is_refused_alone(large: bool) -> None:
+    async def main() -> None:
+        content = arguments(bytes(34 << 20)) if large else pickle.dumps(Unloadable(MemoryError()))
+        size = f"{len(content):,}"
+
+        async def pieces() -> AsyncIterator[bytes]:
+            for at in range(0, len(content), 1 << 18):
+                yield content[at : at + (1 << 18)]
+
+        async with client(Service()) as (http, url, _):
+            url, options = f"{url}/rpc/S.size", {"headers": PICKLE, "extensions": SNI}
+            # The limit is of this process, which has both ends.
+            with memory_limit(20 << 20):
+                answer = await http.post(url, content=pieces(), **options)
+            assert answer.status_code == 400
+            type_name, message, _, _, is_refusal = pickle.loads(answer.content)
+            assert type_name == "bigmachine.errors.UsageError"
+            assert f"S.size: the machine has no memory for the arguments, of {size} by" in message
+            assert is_refusal
+            assert "connection" not in answer.headers  # which would say that it closes
+            answer = await http.post(url, content=arguments(b"a"), **options)
+            assert pickle.loads(answer.content) == 1
 
     run(main)
 
@@ -663,7 +699,7 @@ def test_post_is_refused_with_same_errors_as_frame() -> None:
                 ("S.items", (), "S.items is a generator"),
                 ("S.async_items", (), "S.async_items is a generator"),
                 ("S.unloadable", (), "S.unloadable returned something that can't be unpickled"),
-                ("S.add", (Unloadable(),), "not here"),
+                ("S.add", (Unloadable(RuntimeError("not here")),), "not here"),
                 ("S.add", (1, threading.Lock()), "argument 1 (a _thread.lock) can't be pickled"),
             ):
                 with pytest.raises(UsageError, match=re.escape(message)) as error:

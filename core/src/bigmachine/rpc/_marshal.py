@@ -55,13 +55,7 @@ def load_arguments(frame: Frame) -> tuple[Sequence[Any], dict[str, Any]]:
     try:
         args, kwargs = pickle.loads(frame.pickle, buffers=frame.buffers)
     except MemoryError as exc:
-        raise CallError(
-            UsageError(
-                f"{frame.name}: the machine has no memory for the arguments, of {frame.size:,} "
-                "bytes; send less at once, for instance by an iterator argument, or use machines "
-                "with more memory"
-            )
-        ) from exc
+        raise CallError(no_memory(frame.name, frame.size)) from exc
     except USER_ERRORS as exc:
         raise CallError(
             UsageError(
@@ -70,6 +64,14 @@ def load_arguments(frame: Frame) -> tuple[Sequence[Any], dict[str, Any]]:
             )
         ) from exc
     return args, kwargs
+
+
+def no_memory(method: str, size: int) -> UsageError:
+    """Return what a caller gets for arguments that its machine has no memory for."""
+    return UsageError(
+        f"{method}: the machine has no memory for the arguments, of {size:,} bytes; send less at "
+        "once, for instance by an iterator argument, or use machines with more memory"
+    )
 
 
 def dump_result(

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from ...errors import UsageError
 from .._exception_graph import message_of, type_name
 from .._exceptions import CallError, dump_exception
-from .._marshal import unpicklable_result
+from .._marshal import no_memory, unpicklable_result
 from .._payload import dumps_whole
 from .._protocol import PICKLE_TYPE
 
@@ -21,10 +21,14 @@ class Encoding(ABC):
 
     content_type: ClassVar[str]
 
-    def load_arguments(self, body: bytes | bytearray) -> tuple[Sequence[Any], Mapping[str, Any]]:
-        """Return the arguments; `UsageError` if the ``body`` has none."""
+    def load_arguments(
+        self, method: str, body: bytes | bytearray
+    ) -> tuple[Sequence[Any], Mapping[str, Any]]:
+        """Return the arguments; `UsageError` if the ``body`` has none, or needs too much memory."""
         try:
             return self._load_arguments(body)
+        except MemoryError as exc:
+            raise no_memory(method, len(body)) from exc
         except Exception as exc:
             raise UsageError(f"the request's arguments can't be read: {exc}") from exc
 

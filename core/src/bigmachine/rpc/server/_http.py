@@ -21,6 +21,7 @@ import trio
 from ...errors import UsageError
 from .._channel import Channel
 from .._exceptions import CallError
+from .._marshal import no_memory
 from .._protocol import (
     CONNECTION_HEADER,
     LANE_HEADER,
@@ -147,7 +148,7 @@ class HttpConnection:
         self, name: str, headers: dict[bytes, bytes], encoding: Encoding
     ) -> tuple[int, bytes]:
         try:
-            args, kwargs = encoding.load_arguments(await self._body(headers))
+            args, kwargs = encoding.load_arguments(name, await self._body(name, headers))
         except UsageError as exc:
             return 400, encoding.dump_error(CallError(exc))
         try:
@@ -161,16 +162,28 @@ class HttpConnection:
         call = new_call(method, args, kwargs, encoding=encoding, pools=self._pools)
         return await call.response()
 
-    async def _body(self, headers: dict[bytes, bytes]) -> bytearray:
-        body = bytearray()
+    async def _body(self, method: str, headers: dict[bytes, bytes]) -> bytearray:
+        """Return the body of a request; `UsageError` if there is no room for it.
+
+        One that there is no memory for is read nevertheless: the connection lives on.
+        """
+        body: bytearray | None = bytearray()
+        received = 0
         # h11 has checked that it is a number.
         size = int(headers.get(b"content-length", b"0"))
-        while max(size, len(body)) <= self._limit_bytes:
+        while max(size, received) <= self._limit_bytes:
             with trio.fail_after(self._silence_timeout):
                 event = await self._next_event()
             if not isinstance(event, h11.Data):
+                if body is None:
+                    raise no_memory(method, received)
                 return body
-            body += event.data
+            received += len(event.data)
+            if body is not None:
+                try:
+                    body += event.data
+                except MemoryError:
+                    body = None
         raise UsageError(f"the request is larger than {self._limit_bytes} bytes")
 
     async def _send(
