@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import sys
 import threading
@@ -211,23 +212,53 @@ def test_registered_name_accepts_same_service_again_but_no_other():
     run(test)
 
 
-class Cancelling:
-    """Its ``setup`` raises a `trio.Cancelled`, though nothing is cancelled."""
+class Misused:
+    """Its ``setup`` misuses trio."""
+
+    def __init__(self, how: str) -> None:
+        self.how = how
 
     async def setup(self, session: bm.AsyncPeerSession) -> None:
-        with trio.CancelScope() as scope:
-            scope.cancel()
-            try:
-                await trio.lowlevel.checkpoint()
-            except trio.Cancelled as exc:
-                kept = exc
-        raise kept
+        if self.how == "raises Cancelled":
+            with trio.CancelScope() as scope:
+                scope.cancel()
+                try:
+                    await trio.lowlevel.checkpoint()
+                except trio.Cancelled as exc:
+                    kept = exc
+            raise kept
+        if self.how == "leaves a nursery open":
+            nursery = await trio.open_nursery().__aenter__()
+            nursery.start_soon(trio.sleep_forever)
+        else:
+            trio.move_on_after(0).__enter__()
+            await trio.lowlevel.checkpoint()
 
 
-def test_cancelled_that_setup_raises_itself_is_its_error():
+@pytest.mark.parametrize("how", ["raises Cancelled", "leaves a cancelled scope open"])
+def test_cancelled_of_setup_itself_is_its_error(how: str) -> None:
     async def test(session):
         with pytest.raises(bm.StartError, match=r"service 'It'.*raised trio\.Cancelled"):
-            await session.start(1, services={"It": Cancelling()})
+            await session.start(1, services={"It": Misused(how)})
+
+    run(test)
+
+
+@pytest.mark.parametrize("how", ["leaves a cancelled scope open", "leaves a nursery open"])
+def test_what_setup_leaves_open_does_not_end_its_machine(how: str) -> None:
+    async def test(session):
+        Counted.may_end.set()
+        [machine] = await session.start(1, services={"It": Counted("here")})
+        expected = (
+            contextlib.nullcontext()
+            if "nursery" in how
+            else pytest.raises(bm.UsageError, match="open cancel scopes")
+        )
+        with expected:
+            await machine.call("Supervisor.register", "Bad", dump_service("Bad", Misused(how)))
+        await machine.call("Supervisor.register", "New", dump_service("New", Counted("there")))
+        assert await machine.call("It.say") == "here"
+        assert await machine.call("New.say") == "there"
 
     run(test)
 

@@ -83,6 +83,12 @@ class CancelledTorn(Torn):
         raise trio.Cancelled._create()
 
 
+class MisusedTorn(Torn):
+    async def teardown(self):
+        trio.move_on_after(0).__enter__()
+        await trio.lowlevel.checkpoint()
+
+
 class HangingTorn(Torn):
     async def teardown(self):
         await trio.sleep_forever()
@@ -200,7 +206,7 @@ def test_teardown_of_others_runs_if_a_setup_fails(run):
     run(test)
 
 
-@pytest.mark.parametrize("kind", [FailingTorn, CancelledTorn])
+@pytest.mark.parametrize("kind", [FailingTorn, CancelledTorn, MisusedTorn])
 def test_error_in_teardown_is_logged_and_others_still_run(run, caplog, kind):
     async def test(kit):
         async with kit.session() as session:
@@ -212,7 +218,8 @@ def test_error_in_teardown_is_logged_and_others_still_run(run, caplog, kind):
 
     run(test)
     assert "service 'B': teardown() failed" in caplog.text
-    assert kind is CancelledTorn or "SystemExit: on purpose" in caplog.text
+    assert ("SystemExit: on purpose" in caplog.text) == (kind is FailingTorn)
+    assert ("open cancel scopes and nurseries in" in caplog.text) == (kind is not FailingTorn)
     assert "/bigmachine/worker/" not in caplog.text
 
 

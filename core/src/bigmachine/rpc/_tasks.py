@@ -9,8 +9,11 @@ from collections.abc import Callable, Coroutine, Generator
 from types import FrameType
 from typing import Any, TypeAlias
 
+import outcome
 import trio
 from trio.lowlevel import Abort, Task, current_task, reschedule, wait_task_rescheduled
+
+from ..errors import UsageError
 
 logger = logging.getLogger("bigmachine.rpc")
 
@@ -55,6 +58,34 @@ class TaskPool:
             # Whoever sees it, in a dump of all tasks, sees in its frames which job it has now.
             self._nursery.start_soon(self._work, slot, name="bigmachine task")
         return job
+
+    async def run(self, function: Function) -> None:
+        """Run ``function`` in a task of its own, and wait; it is cancelled if this is.
+
+        What it leaves open harms that task alone. `UsageError` if it raises a `trio.Cancelled`
+        of its own, for instance of a scope that it has left open.
+        """
+        result: outcome.Outcome[None] = outcome.Value(None)
+        has_ended = trio.Event()
+
+        async def work() -> None:
+            nonlocal result
+            result = await outcome.acapture(function)
+            has_ended.set()
+
+        job = self.start(work)
+        try:
+            await has_ended.wait()
+        except trio.Cancelled:
+            job.cancel()
+            raise
+        try:
+            result.unwrap()
+        except trio.Cancelled as exc:
+            raise UsageError(
+                "it raised trio.Cancelled, though nothing around it is cancelled: open cancel "
+                "scopes and nurseries in `with` and `async with` blocks"
+            ) from exc
 
     def _begin(self, job: Job, host: Job, slot: _Slot) -> None:
         slot.job, job.slot = job, slot

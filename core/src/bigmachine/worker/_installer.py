@@ -5,8 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
-import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import trio
@@ -25,7 +24,7 @@ from ..services._tracebacks import shorten_traceback
 
 logger = logging.getLogger("bigmachine.machine")
 
-SetUp = Callable[[object], Awaitable[None]]
+SetUp = Callable[[object], Coroutine[Any, Any, None]]
 
 
 class Installer:
@@ -75,12 +74,9 @@ class Installer:
         """
         while self._teardowns:
             name, teardown = self._teardowns.popitem()
-            has_ended = trio.Event()
-            # A task of its own, in case it can't be cancelled.
-            self._nursery.start_soon(_tear_down, name, teardown, has_ended)
-            with trio.move_on_after(TEARDOWN_SECONDS):
-                await has_ended.wait()
-            if not has_ended.is_set():
+            with trio.move_on_after(TEARDOWN_SECONDS) as scope:
+                await self._tear_down(name, teardown)
+            if scope.cancelled_caught:
                 logger.error(
                     "service %r: teardown() has not ended after %g s; the machine ends without it",
                     name,
@@ -98,7 +94,7 @@ class Installer:
             del pickled, load
             self._services.add(name, service, pickled=kept)
             try:
-                await self._set_up(service)
+                await self._server.run_in_task(functools.partial(self._set_up, service))
             except BaseException as exc:
                 self._services.remove(name)
                 if (error := explain_asyncio(f"{name}.setup", exc)) is exc:
@@ -109,10 +105,20 @@ class Installer:
         except BaseException as exc:  # SystemExit too: it is the service's, not the machine's
             installation.error = exc
             del self._installations[name]
-            if isinstance(exc, trio.Cancelled) and trio.current_effective_deadline() == -math.inf:
+            if isinstance(exc, trio.Cancelled):  # the machine ends
                 raise
         finally:
             installation.is_done.set()
+
+    async def _tear_down(self, name: str, teardown: Callable[[], object]) -> None:
+        try:
+            # In a task of its own, in case it can't be cancelled.
+            await self._server.run_in_task(functools.partial(call_special, teardown))
+        except trio.Cancelled:
+            raise
+        except BaseException as exc:
+            shorten_traceback(exc)
+            logger.error("service %r: teardown() failed", name, exc_info=exc)
 
 
 class _Installation:
@@ -133,18 +139,6 @@ async def call_special(method: Callable[..., Any], *args: object) -> None:
         [result] = await trio.to_thread.run_sync(lambda: [method(*args)], abandon_on_cancel=True)
     if inspect.isawaitable(result):  # a decorator may hide an async def
         await result
-
-
-async def _tear_down(name: str, teardown: Callable[[], object], has_ended: trio.Event) -> None:
-    with trio.move_on_after(TEARDOWN_SECONDS):
-        try:
-            await call_special(teardown)
-        except BaseException as exc:
-            if isinstance(exc, trio.Cancelled) and trio.current_effective_deadline() == -math.inf:
-                raise
-            shorten_traceback(exc)
-            logger.error("service %r: teardown() failed", name, exc_info=exc)
-        has_ended.set()
 
 
 def _load(name: str, pickled: PickledService) -> tuple[object, PickledService | None]:

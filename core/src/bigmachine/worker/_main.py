@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from ..boot._config import WorkerConfig
 from ..process import pack, prepare_output, read_header
 from ._exit import ProcessExit
-from ._installer import call_special
+from ._installer import SetUp, call_special
 from ._lifeline import tie_to
 from ._own_host import prepare_host
 from ._resources import processors
 from ._serve import HEARTBEAT, serve
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     import trio
 
@@ -91,9 +91,7 @@ def preload() -> None:
         rehearse()
 
 
-def set_up(
-    config: WorkerConfig, nursery: trio.Nursery, observers: Sequence[object] = ()
-) -> Callable[[object], Awaitable[None]]:
+def set_up(config: WorkerConfig, nursery: trio.Nursery, observers: Sequence[object] = ()) -> SetUp:
     """Return the function that runs a new service's ``setup``, with a session for its peers.
 
     ``observers`` are those of the calls to them.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 
 import trio
 
@@ -15,7 +15,7 @@ from ..rpc import Server, Services
 from ..system import gives_notices
 from . import _resources
 from ._exit import EXIT_HANDLERS_SECONDS, ProcessExit
-from ._installer import Installer
+from ._installer import Installer, SetUp
 from ._loop_watch import LoopWatch
 from ._notices import Notices
 from ._service_methods import peer_dialler
@@ -33,9 +33,7 @@ Drivers and peers ask more than once in a keepalive timeout, each over its own c
 
 # Takes the worker's config, its nursery, and the observers of its calls to peers; returns the
 # function that runs a service's setup.
-SetUpFactory = Callable[
-    [WorkerConfig, trio.Nursery, Sequence[object]], Callable[[object], Awaitable[None]]
-]
+SetUpFactory = Callable[[WorkerConfig, trio.Nursery, Sequence[object]], SetUp]
 
 _CALLS_SECONDS = 1.0  # for cancelled calls, and for the `finally` blocks of their generators
 _PROCESSES_SECONDS = 1.0  # for the exit handlers of the processes of parallel methods

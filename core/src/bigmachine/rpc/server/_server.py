@@ -28,7 +28,7 @@ from ...process import close_in_children
 from .._channel import Channel, StreamChannel
 from .._frames import DEFAULT_LIMIT_BYTES
 from .._protocol import LOOP_LANE
-from .._tasks import TaskPool
+from .._tasks import Function, TaskPool
 from .._tls import TlsChannel
 from ._admission import Admission, AdmittingListener
 from ._call import Call, Pools, Trace
@@ -108,6 +108,10 @@ class Server:
     async def call_in_thread(self, function: Callable[[], T], *, name: str) -> T:
         """Call ``function`` in one of the threads of ``def`` methods; see `ThreadPool.call`."""
         return await self._pools.threads.call(function, name=name)
+
+    async def run_in_task(self, function: Function) -> None:
+        """Run ``function`` in one of the tasks of ``async def`` methods; see `TaskPool.run`."""
+        await self._pools.tasks.run(function)
 
     def check_places(self) -> None:
         """Name methods that hold a place and do nothing, while others wait; see `PlaceWatch`.
