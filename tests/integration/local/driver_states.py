@@ -35,6 +35,7 @@ class State:
             "blocked": len(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
             "collects": gc.isenabled(),
             "later": [os.environ.get(name) for name in CHANGED],
+            "asked": os.environb[b"ASKED"].hex(),
             "locale": os.environ.get("LC_CTYPE"),
             "zone": [time.tzname[0], os.environ.get("TZ")],
             "foreign": [m for m in sys.modules if m in FOREIGN and is_foreign(sys.modules[m])],
@@ -70,9 +71,8 @@ def main(fork: str) -> None:
     with bm.Session("local", fork=json.loads(fork)) as session:
         os.environ["SET_LATER"] = os.environ["CHANGED_LATER"] = "yes"
         del os.environ["REMOVED_LATER"]
-        [machine] = session.start(
-            1, services={"State": State()}, environ={"TZ": "JST-9", "PYTHONPATH": "/opt/extra"}
-        )
+        environ = {"TZ": "JST-9", "PYTHONPATH": "/opt/extra", "ASKED": "\xe9"}
+        [machine] = session.start(1, services={"State": State()}, environ=environ)
         reports = [machine.call("State.describe"), machine.call("State.describe_process")]
         machine.submit("State.die")
         machine.wait(bm.State.STOPPED)

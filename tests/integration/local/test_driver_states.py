@@ -63,6 +63,7 @@ sys.path += ["/nowhere/" + "y" * 200_000, "/\\udcff"]
             "blocked": 0,
             "collects": True,
             "later": ["yes", "yes", None],
+            "asked": "c3a9",
             "zone": ["JST", "JST-9"],
             "foreign": [],
             "terminal": True,
@@ -96,7 +97,8 @@ def test_machines_start_whatever_state_their_driver_is_in(
 ) -> None:
     if "close_descriptors" in program:
         program = program.replace(",)", ")")
-    assert len(run(program, cwd=tmp_path, fork=fork)) == 3
+    _, *reports = run(program, cwd=tmp_path, fork=fork)
+    assert [report["asked"] for report in reports] == ["c3a9"] * 2  # in UTF-8
 
 
 @pytest.mark.long

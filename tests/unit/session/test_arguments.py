@@ -50,6 +50,7 @@ def test_number_of_machines_that_is_none_is_refused(session, n, words):
         ({"": "x"}, "environ: '' cannot be the name of a variable"),
         ({"A=B": "x"}, "environ: 'A=B' cannot be the name of a variable"),
         ({"A": "x\0y"}, "environ['A'] must not contain a null character"),
+        ({"A": "\ud800"}, r"environ: '\ud800' can't be encoded: surrogates not allowed"),
         (["A=1"], """write environ={"NAME": "value"}, not ['A=1']"""),
         ("A=1", """write environ={"NAME": "value"}, not 'A=1'"""),
     ],

@@ -16,3 +16,4 @@ from ._start import pack as pack
 from ._start import prepare_output as prepare_output
 from ._start import read_header as read_header
 from ._start import unpack as unpack
+from ._variables import settable as settable

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from .._values import EnvironmentOptions
 from ..debug._address import host_and_port
 from ..errors import UsageError
+from ..process import settable
 
 DEFAULT_DEBUG_ADDRESS = "127.0.0.1:3333"
 
@@ -82,7 +83,10 @@ def checked_environ(environ: object) -> dict[str, str]:
             raise UsageError(f"environ[{name!r}] must be a string, not {_short(value)}{hint}")
         if "\0" in value:
             raise UsageError(f"environ[{name!r}] must not contain a null character")
-    return dict(environ)
+    try:
+        return settable(environ)
+    except UnicodeEncodeError as exc:
+        raise UsageError(f"environ: {_short(exc.object)} can't be encoded: {exc.reason}") from exc
 
 
 def checked_argv(argv: object) -> Sequence[str]:

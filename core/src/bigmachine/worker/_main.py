@@ -16,7 +16,7 @@ import time
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..boot._config import WorkerConfig
-from ..process import pack, prepare_output, read_header
+from ..process import pack, prepare_output, read_header, settable
 from ._exit import ProcessExit
 from ._installer import SetUp, call_special
 from ._lifeline import tie_to
@@ -120,7 +120,7 @@ def set_up(config: WorkerConfig, nursery: trio.Nursery, observers: Sequence[obje
 
 def _set_environ(environ: Mapping[str, str]) -> None:
     """Set variables, and make those effective that a process reads only when it starts."""
-    os.environ.update(environ)
+    os.environ.update(settable(environ))  # as the driver does, whose locale may be another one
     if hasattr(time, "tzset"):
         time.tzset()
     if (frames := environ.get("PYTHONTRACEMALLOC", "")).isdecimal() and int(frames):
