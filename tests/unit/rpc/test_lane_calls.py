@@ -21,10 +21,12 @@ from outcome import Error
 
 import bigmachine as bm
 from bigmachine.errors import UsageError
+from bigmachine.rpc import dump_service
 from bigmachine.rpc._tasks import TaskPool
 from bigmachine.rpc.client._pickled_call import PickledCall, pickle_call
 from bigmachine.rpc.server._registry import Services
 from bigmachine.rpc.server._result_in_loop import ResultInLoop
+from bigmachine.services._decorators import parallel
 from tests.support.waiting import eventually
 from tests.unit.rpc.test_lanes import client
 from tests.unit.rpc.wires import run, services
@@ -68,6 +70,44 @@ def test_thread_of_a_method_finds_the_loop(way: str) -> None:
             else:  # which unpickles services
                 loop, own = await it.server.call_in_thread(work.loop_thread, name="f")
         assert loop == threading.get_ident() != own
+
+    run(main)
+
+
+class Parallel:
+    def __init__(self) -> None:
+        self.is_held, self.release = threading.Event(), threading.Event()
+
+    def add(self, a: int, b: int) -> int:
+        return a + b
+
+    def hold(self) -> None:
+        self.is_held.set()
+        self.release.wait(60)
+
+    @parallel
+    def run(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("method", ["S.add", "S.run"])
+def test_call_that_is_given_up_before_it_has_a_place_frees_its_lane(method: str) -> None:
+    async def main() -> None:
+        service, found = Parallel(), Services()
+        found.add("S", service, pickled=dump_service("S", 1))  # for processes, of which none begins
+        async with client(found, maxprocs=1) as it, trio.open_nursery() as nursery:
+            await it.await_lane()
+            [serving] = it.server._connections
+            [lane] = serving._lanes.values()
+            [thread] = [t for t in threading.enumerate() if t.native_id == lane.native_id]
+            nursery.start_soon(it.connection.call, "S.hold", (), {})
+            await eventually(service.is_held.is_set)
+            nursery.start_soon(it.call, method)
+            await eventually(it.server._pools.threads.has_queue)
+            lane.end()
+            await eventually(lambda: not thread.is_alive())
+            assert not it.server._pools.threads.has_queue()
+            service.release.set()
 
     run(main)
 

@@ -21,6 +21,7 @@ from .._tasks import Job, TaskPool
 from ._asyncio import explain_asyncio
 from ._option_hint import hint_at_options
 from ._process_traces import ProcessTracing
+from ._process_work import ProcessWork
 from ._processes import ProcessCall
 from ._registry import Method
 from ._result_in_loop import ResultInLoop
@@ -136,11 +137,11 @@ class Call(ABC):
         self.when_room(lambda: None if self.is_cancelled else self.start())
 
     def _start_in_thread(
-        self, run: Callable[[], Callable[[], None]], work: Work | None = None
+        self, run: Callable[[], Callable[[], None]], process_call: ProcessCall | None = None
     ) -> None:
-        """Call ``run`` in a thread; to cancel the call is to cancel ``work``, or that."""
+        """Call ``run`` in a thread, where it may wait for a process."""
         job = self._pools.start_in_thread(run, self.method, refused=self._refused)
-        self._work = work or job
+        self._work = job if process_call is None else ProcessWork(process_call, job)
 
     def _run_in_loop(self) -> Coroutine[Any, Any, None]:
         return self._run_when_room() if self._must_wait else self._run_async(self._call_method)

@@ -16,6 +16,7 @@ from .._memory_socket import MemorySocket
 from .._streams import closing
 from ._call import PLAIN_TYPES, Pools
 from ._framed_call import FramedCall
+from ._process_work import ProcessWork
 from ._registry import Method
 from ._thread_job import ThreadJob, do_nothing
 
@@ -60,7 +61,7 @@ class LaneCall(FramedCall):
             is_watched=method.processes is None and not method.is_concurrent,
         )
         job.native_id = self._lane.native_id
-        self._work = process_call or job
+        self._work = job if process_call is None else ProcessWork(process_call, job)
         if not self.is_cancelled:  # before there was anything to cancel
             job.run_in_turn()()
         # Either this sees that it is cancelled, or `cancel` sees the event.
@@ -111,6 +112,8 @@ class LaneJob(ThreadJob):
         else:
             self._turn: SimpleQueue[bool] = SimpleQueue()
             self.start()
+            if self._is_cancelled:  # perhaps before it was in a queue
+                self.cancel()
             if not self._turn.get():
                 return do_nothing
         # In a context of its own, as in a thread of the pool.

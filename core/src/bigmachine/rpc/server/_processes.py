@@ -145,11 +145,6 @@ class ProcessCall:
         self._is_cancelled = False
         self.has_ended = False
 
-    @property
-    def is_uncancellable(self) -> bool:
-        """Always False: its process is killed."""
-        return False
-
     def run(
         self, arguments: Payload, *, tracing: ProcessTracing | None = None
     ) -> tuple[int, Payload]:
