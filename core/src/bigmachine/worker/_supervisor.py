@@ -21,6 +21,7 @@ from ..errors import NotSupportedError
 from ..logs._settings import LogSettings, set_levels
 from ..rpc import method_of, until_silent
 from . import _resources
+from ._debugger_methods import DebuggerMethods
 from ._installer import Installer
 from ._notices import Notices
 from ._service_methods import ServiceMethods
@@ -28,7 +29,6 @@ from ._service_store import Dial
 
 if TYPE_CHECKING:
     from ..debugger._breakpoints import Breakpoints
-    from ..debugger._protocol import Reply, Stop
     from ..otel._buffer import SpanBuffer
     from ..profiling import Profile, ThreadDump
     from ..profiling._request import ProfileRequest
@@ -39,17 +39,17 @@ UNHEALTHY_MEMORY = 0.95
 """A machine that uses this much of its host's memory is about to be killed for it."""
 
 
-class Supervisor(ServiceMethods):
+class Supervisor(ServiceMethods, DebuggerMethods):
     """Serves ``Supervisor.*`` on a machine, and ends the machine if no keepalive comes.
 
-    ``installer`` and ``dial_peer`` are those of `ServiceMethods`. ``finish`` does what a machine
-    does last, and ``flush`` sends the pending replies, in at most so many seconds; ``heard`` is
-    called at each keepalive; ``exit`` ends the machine. ``driver_heard`` tells when the driver sent
-    something last, on trio's clock; ``activity`` is `Server.activity`; ``measure`` returns the
-    machine's metrics, and ``profile_processes`` is `Services.profile_processes`. ``notices`` are
-    those of its provider, if the system has them, ``spans`` those of its traces, if it is traced,
-    and ``breakpoints`` those of its process, if that is its own. ``log`` is the folder of the boot
-    program's log, if there is one, and ``login_user`` is `System.login_user`.
+    ``installer`` and ``dial_peer`` are those of `ServiceMethods`, ``breakpoints`` of
+    `DebuggerMethods`. ``finish`` does what a machine does last, and ``flush`` sends the pending
+    replies, in at most so many seconds; ``heard`` is called at each keepalive; ``exit`` ends the
+    machine. ``driver_heard`` tells when the driver sent something last, on trio's clock;
+    ``activity`` is `Server.activity`; ``measure`` returns the machine's metrics, and
+    ``profile_processes`` is `Services.profile_processes`. ``notices`` are those of its provider, if
+    the system has them, and ``spans`` those of its traces, if it is traced. ``log`` is the folder
+    of the boot program's log, if there is one, and ``login_user`` is `System.login_user`.
     """
 
     def __init__(
@@ -74,7 +74,8 @@ class Supervisor(ServiceMethods):
         log: str = "",
         login_user: str = "",
     ) -> None:
-        super().__init__(installer, dial_peer=dial_peer)
+        ServiceMethods.__init__(self, installer, dial_peer=dial_peer)
+        DebuggerMethods.__init__(self, breakpoints)
         self._name = name
         self._maxprocs = maxprocs
         self._finish = finish
@@ -87,7 +88,6 @@ class Supervisor(ServiceMethods):
         self._exit = exit
         self._notices = notices
         self._spans = spans
-        self._breakpoints = breakpoints
         self._log = log
         self._login_user = login_user
         self._timeout = timeout
@@ -248,38 +248,6 @@ class Supervisor(ServiceMethods):
         if self._spans is None:
             raise NotSupportedError("this machine does not trace calls")
         return await self._spans.after(taken, waits=waits)
-
-    async def breakpoints(self, after: int) -> list[Stop]:
-        """Wait until methods have stopped in the debugger, later than ``after``; return those."""
-        return await self._debugger.after(after)
-
-    async def debug_attach(self, number: int, sources: Mapping[str, str]) -> Reply:
-        """Begin to debug a method that has stopped, with the text of files that it lacks."""
-        return await self._debugger.attach(number, sources)
-
-    async def debug_send(self, number: int, line: str) -> Reply:
-        """Answer the debugger's prompt; return its next reply."""
-        return await self._debugger.send(number, line)
-
-    async def debug_complete(
-        self, number: int, text: str, line: str, begin: int, end: int
-    ) -> list[str]:
-        """Return what ``text`` may be the beginning of, at the debugger's prompt."""
-        return await self._debugger.completions(number, text, line, begin, end)
-
-    async def debug_decline(self) -> None:
-        """Let methods go on that wait in the debugger, and stop no others."""
-        await self._debugger.decline()
-
-    async def post_mortem(self, failure: str) -> Stop:
-        """Begin to debug a call that has failed, if its frames are kept."""
-        return await self._debugger.post_mortem(failure)
-
-    @property
-    def _debugger(self) -> Breakpoints:
-        if self._breakpoints is None:
-            raise NotSupportedError("this machine shares its process with others: pdb is as ever")
-        return self._breakpoints
 
     async def mark(self, text: str) -> None:
         """Print a line, after everything that was printed so far."""
