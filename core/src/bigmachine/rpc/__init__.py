@@ -52,9 +52,9 @@ if TYPE_CHECKING:
     from .client._http import MachineClient as MachineClient
     from .client._http import http_client as http_client
     from .server._asyncio import explain_asyncio as explain_asyncio
-    from .server._call import method_of as method_of
-    from .server._call import running_method as running_method
     from .server._registry import Services as Services
+    from .server._running_method import method_of as method_of
+    from .server._running_method import running_method as running_method
     from .server._server import Server as Server
     from .server._server import open_listeners as open_listeners
 
@@ -65,8 +65,8 @@ _LATE = {
     "MachineClient": ".client._http",
     "http_client": ".client._http",
     "explain_asyncio": ".server._asyncio",
-    "method_of": ".server._call",
-    "running_method": ".server._call",
+    "method_of": ".server._running_method",
+    "running_method": ".server._running_method",
     "Services": ".server._registry",
     "Server": ".server._server",
     "open_listeners": ".server._server",

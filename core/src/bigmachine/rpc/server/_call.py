@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from types import FrameType, GeneratorType
+from types import GeneratorType
 from typing import Any, Protocol, TypeAlias
 
 import trio
@@ -251,23 +251,6 @@ def _is_awaitable(result: object) -> bool:
     # As `inspect.isawaitable`, which takes longer than all else here.
     kind = type(result)
     return hasattr(kind, "__await__") or (kind is GeneratorType and inspect.isawaitable(result))
-
-
-def running_method(frame: FrameType | None) -> str | None:
-    """Return the name of the ``async def`` method that runs in a frame, or in one around it."""
-    while frame is not None and frame.f_code is not Call._run_async.__code__:
-        frame = frame.f_back
-    return method_of(frame) if frame is not None else None
-
-
-def method_of(frame: FrameType) -> str | None:
-    """Return the name of the service method that a frame of `Call` runs; None for other frames."""
-    is_call = frame.f_code in (
-        Call._run_async.__code__,
-        Call._run_in_thread.__code__,
-        Call._run_in_process.__code__,
-    )
-    return frame.f_locals["self"].method.name if is_call else None
 
 
 class Work(Protocol):
