@@ -55,7 +55,7 @@ def parse_options(given: Sequence[str]) -> dict[str, str]:
         key, equals, value = text.partition("=")
         if not equals or not key:
             raise UsageError(f"{text!r} is not an option; write it as key=value")
-        if key in options:  # whoever repeats it may mean a list, and one value would be lost
+        if key in options:  # perhaps a list is meant, and one value would be lost
             raise UsageError(f"{key!r} is given twice; several values are written {key}=a,b")
         options[key] = value
     return options

@@ -131,8 +131,8 @@ class SessionResources(abc.ABC, Generic[VmT]):
 
         Their services have ended, with their ``teardown``: before `System.stop`, the session asks
         a machine for that. All others get a signal when their system shuts down, and end in good
-        order then; so it is for leftovers, of which nobody knows what they do. Nor is it skipped
-        for the user's own units, which may have something to write at their end.
+        order then; leftovers do, too, for what they run is unknown. Nor is it skipped for the
+        user's own units, which may have something to write at their end.
         """
         if self._options.units:
             return set()

@@ -105,7 +105,8 @@ def _listening(name: str) -> Iterator[tuple[Path, trio.SocketListener]]:
     if folder is None:
         raise FileNotFoundError("there is no folder for sockets that nobody else can change")
     path, owner = folder / f"{name}{SUFFIX}", os.getpid()
-    # It gets its name once it listens: whoever finds one that refuses connections removes it.
+    # It gets its name once it listens: a process that finds a socket which refuses connections
+    # removes it.
     new = folder / f"{name}.new"
     with close_in_children(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as listening:
         try:

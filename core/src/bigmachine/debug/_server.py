@@ -66,7 +66,7 @@ async def serve_debug(
     url = f"http://{shown}:{port}/{server.token}/"
     if not is_loopback(host):
         logger.warning(
-            "debug: whoever reaches %s:%d and sees the token, which is sent unencrypted, can look "
+            "debug: the token is sent unencrypted; anybody who sees it and reaches %s:%d can look "
             "into this session; 127.0.0.1 keeps it on this computer",
             shown,
             port,
@@ -78,7 +78,7 @@ async def serve_debug(
 class DebugServer:
     """Answers those who know the token: as the first part of the path, or as a bearer's.
 
-    It is in no cookie: a browser would send that to whoever listens at another port of this host.
+    It is in no cookie: a browser would send that to other servers on this host, at any port.
     Without ``needs_token``, all who can connect are answered.
     """
 

@@ -51,7 +51,7 @@ class KeepaliveMonitor:
         self.replied_at: float | None = None
         """When the last reply came, on `time.monotonic`; None before the first."""
         self.is_silent = False
-        """Whether the present question has got no reply in time, and nobody knows why."""
+        """Whether the present question got no reply in time, for an unknown reason."""
         self._name = name
         self._link = link
         self._timings = timings
