@@ -141,8 +141,10 @@ def bites(
 ) -> Iterator[Runs]:
     """Runs each broken backend with the clauses that it breaks; a process has a share of them."""
     runs = Runs(request, at_once=SHARES)
-    for number in range(SHARES):
-        faults = runs.faults[number::SHARES]
+    # To start pytest again takes longer than to run the quick ones, which wait for no machine.
+    shares = SHARES if len(runs.faults) > len(_DEFAULT) else 1
+    for number in range(shares):
+        faults = runs.faults[number::shares]
         folder = tmp_path_factory.mktemp("bites")
         runs.begin(faults, functools.partial(_run, faults, folder, chosen=list(_chosen(faults))))
     yield runs

@@ -69,9 +69,9 @@ def resources(tmp_path: Path, install, monkeypatch: pytest.MonkeyPatch) -> Shelf
     return ShelfResources(folder)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def dead_driver() -> Driver:
-    """A driver that has just been killed."""
+    """A driver that has been killed."""
     with driver("-c", IDLE) as process:
         return Driver.parse(process.read_line(), host=socket.gethostname())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import subprocess
-import sys
+import venv
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,12 +16,12 @@ from bigmachine.environment._tools import find_uv
 
 
 class Venv:
-    """A virtual environment that uv creates and fills."""
+    """A virtual environment that uv fills."""
 
     def __init__(self, folder: Path, wheels: Path) -> None:
         self.folder = folder
         self._wheels = wheels
-        self._uv("venv", "--python", sys.executable, str(folder))
+        venv.create(folder, symlinks=True)
 
     @property
     def site(self) -> Path:
