@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.environment.kit import BACKEND, PYPROJECT, Venv, write_files, write_wheel
+from tests.unit.environment.kit import Venv, write_source, write_wheel
 
 MakeWheel = Callable[..., Path]
 MakeProject = Callable[..., Path]
@@ -46,10 +46,7 @@ def make_project(tmp_path: Path) -> MakeProject:
     """Return a function that writes a source folder whose build needs only Python."""
 
     def make(name: str, /, *, files: Mapping[str, str], version: str = "0.1") -> Path:
-        folder = tmp_path / name
-        write_files(folder, {"pyproject.toml": PYPROJECT, "backend.py": BACKEND})
-        write_files(folder, {"VERSION": version, **files})
-        return folder
+        return write_source(tmp_path / name, files, version=version)
 
     return make
 

@@ -55,6 +55,13 @@ def write_files(folder: Path, files: Mapping[str, str | bytes]) -> Path:
     return folder
 
 
+def write_source(folder: Path, files: Mapping[str, str], *, version: str = "0.1") -> Path:
+    """Write a source folder whose build needs only Python; its name is the distribution's."""
+    return write_files(
+        folder, {"pyproject.toml": PYPROJECT, "backend.py": BACKEND, "VERSION": version, **files}
+    )
+
+
 def write_wheel(
     folder: Path,
     name: str,

@@ -5,6 +5,7 @@ import json
 import os
 import sys
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,61 +14,89 @@ from bigmachine.environment import Environment, capture, difference
 from bigmachine.environment._archive import pack_folder
 from bigmachine.environment._distributions import installed
 from bigmachine.errors import UsageError
-from tests.unit.environment.kit import Venv, write_files
+from tests.unit.environment.kit import Venv, write_files, write_source, write_wheel
 
+BIG = b"b" * 300_000
 MINOR = f"3.{sys.version_info.minor}"
 
 
 @pytest.fixture
 def project(tmp_path) -> Path:
-    files = {"run.py": "import app", "sub/x.py": "x", "big.bin": b"b" * 300_000, "tool": "#!sh"}
-    folder = write_files(tmp_path / "project", files)
+    return write_project(tmp_path / "project")
+
+
+@pytest.fixture
+def venv(tmp_path) -> Venv:
+    return filled_venv(tmp_path)
+
+
+@pytest.fixture
+def environment(venv, project) -> Environment:
+    return captured(venv, project)
+
+
+@pytest.fixture
+def bare(project) -> Environment:
+    """The environment of a project that needs no distributions."""
+    return capture(project / "run.py", path=[])
+
+
+@pytest.fixture(scope="module")
+def unchanged(tmp_path_factory) -> Iterator[Environment]:
+    """The environment of the tests that change nothing in it."""
+    folder = tmp_path_factory.mktemp("unchanged")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        yield captured(filled_venv(folder), write_project(folder / "project"))
+
+
+def write_project(folder: Path) -> Path:
+    files = {"run.py": "import app", "sub/x.py": "x", "big.bin": BIG, "tool": "#!sh"}
+    write_files(folder, files)
     (folder / "tool").chmod(0o755)
     return folder
 
 
-@pytest.fixture
-def app(make_project) -> Path:
-    return make_project("app", files={"src/app/__init__.py": "x = 1\n"})
-
-
-@pytest.fixture
-def environment(venv, make_wheel, app, project) -> Environment:
-    make_wheel("one", "1.5", files={"one.py": ""})
-    two = make_wheel("two", files={"two.py": ""})
+def filled_venv(folder: Path) -> Venv:
+    wheels = folder / "wheels"
+    wheels.mkdir(exist_ok=True)
+    write_wheel(wheels, "one", "1.5", {"one.py": ""})
+    two = write_wheel(wheels, "two", "1.0", {"two.py": ""})
+    app = write_source(folder / "app", {"src/app/__init__.py": "x = 1\n"})
+    venv = Venv(folder / "venv", wheels)
     venv.install("one", two, "--editable", app)
-    return captured(venv, project)
+    return venv
 
 
 def captured(venv: Venv, project: Path) -> Environment:
     return capture(project / "run.py", path=[str(project), str(venv.site)])
 
 
-def test_manifest_is_plain_json_with_expected_keys(environment, project):
-    manifest = environment.manifest()
+def test_manifest_is_plain_json_with_expected_keys(unchanged):
+    manifest = unchanged.manifest()
     assert json.loads(json.dumps(manifest)) == manifest
     assert (manifest["format"], manifest["python"]) == (1, MINOR)
     assert [*manifest["content"]] == ["python", "distributions", "files"]
     assert manifest["content"]["python"] == MINOR
     assert {*manifest["content"]["files"]} == {"0/run.py", "0/sub/x.py", "0/big.bin", "0/tool"}
-    digest = hashlib.sha256((project / "big.bin").read_bytes()).hexdigest()
+    digest = hashlib.sha256(BIG).hexdigest()
     assert manifest["content"]["files"]["0/big.bin"] == digest
     [folder] = manifest["folders"]
     assert (folder["id"], folder["name"], folder["on_path"]) == ("0", "project", True)
     small, big = folder["blobs"]
     assert {*small} == {"sha256", "size", "tar"}
     assert big == {"sha256": digest, "size": 300_000, "path": "big.bin", "mode": 0o644}
-    assert manifest["indexes"] == environment.indexes.variables()
+    assert manifest["indexes"] == unchanged.indexes.variables()
 
 
-def test_digest_is_hash_of_content_as_canonical_json(environment):
-    manifest = environment.manifest()
+def test_digest_is_hash_of_content_as_canonical_json(unchanged):
+    manifest = unchanged.manifest()
     text = json.dumps(manifest["content"], sort_keys=True, separators=(",", ":"))
     assert manifest["digest"] == hashlib.sha256(text.encode()).hexdigest()
 
 
-def test_distribution_not_from_index_has_wheel_and_hash_in_version(environment):
-    manifest = environment.manifest()
+def test_distribution_not_from_index_has_wheel_and_hash_in_version(unchanged):
+    manifest = unchanged.manifest()
     entries = {entry["name"]: entry for entry in manifest["distributions"]}
     assert [*entries] == ["app", "one", "two"]
     assert entries["one"] == {"name": "one", "version": "1.5", "index": True, "wheel": None}
@@ -80,15 +109,15 @@ def test_distribution_not_from_index_has_wheel_and_hash_in_version(environment):
         assert len(versions[name]) == len(version) + 12
 
 
-def test_requested_index_wheels_are_packed_without_changing_digest(environment):
-    without = environment.manifest()
+def test_requested_index_wheels_are_packed_without_changing_digest(unchanged):
+    without = unchanged.manifest()
     for wheels in (["One"], "all"):
-        manifest = environment.manifest(wheels=wheels)
+        manifest = unchanged.manifest(wheels=wheels)
         entries = {entry["name"]: entry for entry in manifest["distributions"]}
         assert entries["one"]["wheel"]["filename"] == "one-1.5-py3-none-any.whl"
         assert manifest["digest"] == without["digest"]
     with pytest.raises(UsageError, match="not in this environment: three"):
-        environment.manifest(wheels=["three"])
+        unchanged.manifest(wheels=["three"])
 
 
 def test_each_blob_can_be_opened_by_its_hash(environment):
@@ -105,21 +134,21 @@ def test_each_blob_can_be_opened_by_its_hash(environment):
         environment.blob("00")
 
 
-def test_environment_built_from_manifest_has_same_content(environment, tmp_path):
+def test_environment_built_from_manifest_has_same_content(unchanged, tmp_path):
     """Install wheels and unpack files as the boot program does."""
-    manifest = environment.manifest(wheels="all")
+    manifest = unchanged.manifest(wheels="all")
     other = Venv(tmp_path / "other", tmp_path)
     for entry in manifest["distributions"]:
         wheel = tmp_path / entry["wheel"]["filename"]
-        wheel.write_bytes(read(environment, entry["wheel"]))
+        wheel.write_bytes(read(unchanged, entry["wheel"]))
         other.install(wheel)
     unpacked = tmp_path / "unpacked"
     small, big = manifest["folders"][0]["blobs"]
-    with tarfile.open(environment.blob(small["sha256"]).path) as tar:
+    with tarfile.open(unchanged.blob(small["sha256"]).path) as tar:
         # Python 3.11.2, as Debian 12 has it, knows no filter.
         safely = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
         tar.extractall(unpacked, **safely)
-    write_files(unpacked, {big["path"]: read(environment, big)})
+    write_files(unpacked, {big["path"]: read(unchanged, big)})
     assert (unpacked / "tool").stat().st_mode & 0o777 == 0o755
     requested = manifest["content"]["distributions"]
     versions = {each.name: each.version for each in installed([other.site])}
@@ -149,8 +178,8 @@ def test_same_environment_has_same_manifest(venv, environment, project, tmp_path
     assert captured(venv, project).manifest(wheels="all") == first
 
 
-def test_archive_of_same_folder_has_same_bytes(environment, project, monkeypatch, tmp_path):
-    [small, _] = environment.manifest()["folders"][0]["blobs"]
+def test_archive_of_same_folder_has_same_bytes(bare, project, monkeypatch, tmp_path):
+    [small, _] = bare.manifest()["folders"][0]["blobs"]
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "another-cache"))
     (project / "sub/x.py").touch()
     other = capture(project / "run.py", path=[])
@@ -175,10 +204,10 @@ def test_each_change_changes_digest(venv, environment, project, tmp_path, change
 
 
 @pytest.mark.parametrize("name", ["run.py", "big.bin"])
-def test_error_names_file_that_was_deleted_before_packing(environment, project, name):
+def test_error_names_file_that_was_deleted_before_packing(bare, project, name):
     (project / name).unlink()
     with pytest.raises(UsageError, match=f"{project / name} must be sent .* start again"):
-        environment.manifest()
+        bare.manifest()
 
 
 def test_file_that_is_always_written_is_packed_as_it_was_at_one_moment(tmp_path, monkeypatch):
@@ -199,14 +228,14 @@ def test_file_that_is_always_written_is_packed_as_it_was_at_one_moment(tmp_path,
     assert log.read_text() == "011"
 
 
-def test_file_changed_after_manifest_is_refused(environment, project):
-    [_, big] = environment.manifest()["folders"][0]["blobs"]
+def test_file_changed_after_manifest_is_refused(bare, project):
+    [_, big] = bare.manifest()["folders"][0]["blobs"]
     (project / "big.bin").write_text("changed")
     with pytest.raises(UsageError, match=r"big\.bin was changed before"):
-        environment.blob(big["sha256"]).open()
+        bare.blob(big["sha256"]).open()
     (project / "big.bin").unlink()
     with pytest.raises(UsageError, match=r"big\.bin was deleted before"):
-        environment.blob(big["sha256"]).open()
+        bare.blob(big["sha256"]).open()
 
 
 def test_distribution_without_record_is_error_only_if_it_must_be_packed(project, tmp_path):
