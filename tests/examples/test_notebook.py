@@ -102,9 +102,9 @@ def test_error_shows_traceback_of_machine(outputs):
 
 def test_session_is_usable_after_interrupted_call(outputs):
     assert "KeyboardInterrupt" in outputs["import signal"]
-    machines, usable = outputs["print(session.machines)"].splitlines()
-    assert machines.count("RUNNING") == 3
-    assert usable == "True"
+    shown = outputs["print(session.machines)"]  # and warnings, on a busy computer
+    assert shown.count("RUNNING") == 3
+    assert "True" in shown.splitlines()
 
 
 def test_shutdown_frees_machines(outputs):
