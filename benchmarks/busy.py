@@ -57,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; return its exit status: 1 if a target is missed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.busy", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=1.0, help="for each of 12 figures")
+    parser.add_argument("--seconds", type=float, default=1.0, help="for each of 16 figures")
     parser.add_argument("--interval", type=float, help="another switch interval, in seconds")
     options = parser.parse_args(arguments)
     print("null call, in ms: median and 99th percentile, of the median round")
@@ -76,7 +76,17 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def sync_def(busy: int, options: argparse.Namespace) -> tuple[float, float]:
-    """Call a ``def`` method over the sync API: by a lane."""
+    """Call a ``def`` method over the sync API: by a lane, from thread to thread."""
+    return sync_call("Bench.null", busy, options)
+
+
+def sync_async(busy: int, options: argparse.Namespace) -> tuple[float, float]:
+    """Call an ``async def`` method over the sync API: by a lane, from a thread to the loop."""
+    return sync_call("Bench.async_null", busy, options)
+
+
+def sync_call(method: str, busy: int, options: argparse.Namespace) -> tuple[float, float]:
+    """Call ``method`` over the sync API."""
     with bm.Session("local", maxprocs=busy + 1) as session:
         [machine] = session.start(1, services={"Bench": Bench()})
         if options.interval is not None:
@@ -84,20 +94,21 @@ def sync_def(busy: int, options: argparse.Namespace) -> tuple[float, float]:
         with computing(machine, busy):
             times = []
             end = time.perf_counter() + options.seconds
-            machine.call("Bench.null"), machine.call("Bench.null")  # the second one makes a lane
+            for _ in range(10):  # some make lanes
+                machine.call(method)
             while (began := time.perf_counter()) < end or len(times) < 2:
-                machine.call("Bench.null")
+                machine.call(method)
                 times.append(time.perf_counter() - began)
     return percentiles(times)
 
 
 def trio_def(busy: int, options: argparse.Namespace) -> tuple[float, float]:
-    """Call a ``def`` method over the trio API."""
+    """Call a ``def`` method over the trio API: by a lane, from a task to a thread."""
     return trio.run(trio_call, "Bench.null", busy, options)
 
 
 def trio_async(busy: int, options: argparse.Namespace) -> tuple[float, float]:
-    """Call an ``async def`` method over the trio API."""
+    """Call an ``async def`` method over the trio API, from loop to loop."""
     return trio.run(trio_call, "Bench.async_null", busy, options)
 
 
@@ -138,6 +149,7 @@ def percentiles(times: list[float]) -> tuple[float, float]:
 
 WAYS: dict[str, Callable[[int, argparse.Namespace], tuple[float, float]]] = {
     "sync API, def": sync_def,
+    "sync API, async def": sync_async,
     "trio API, def": trio_def,
     "trio API, async def": trio_async,
 }
