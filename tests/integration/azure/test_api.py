@@ -163,6 +163,23 @@ def test_cancelled_change_waits_for_its_answer(arm, use_group):
     use_group(test)
 
 
+def test_cancelled_change_is_repeated_for_a_limited_time(arm, use_group, monkeypatch):
+    monkeypatch.setattr("bigmachine.cloud._retries._CANCELLED_SECONDS", 0.0)
+
+    async def test(api):
+        await api.open()
+        arm.lose_answer(PUT, times=9)
+        arm.hold(PUT)
+        with trio.CancelScope() as scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(release_after, arm, scope)
+                error = await error_of(api.change(PUT, **NAME, parameters=BODY))
+        assert (error.is_outcome_unknown, arm.count(PUT)) == (True, 1)
+        arm.faults.pending.clear()
+
+    use_group(test)
+
+
 async def release_after(arm, scope):
     await trio.to_thread.run_sync(arm.faults.held.wait)
     scope.cancel()

@@ -16,8 +16,6 @@ from ._budget import Prices as Prices
 from ._budget import affordable as affordable
 from ._budget import check_max_price as check_max_price
 from ._budget import check_prices as check_prices
-from ._cancellation import CANCELLED_SECONDS as CANCELLED_SECONDS
-from ._cancellation import is_cancelled as is_cancelled
 from ._clock_skew import clock_skew as clock_skew
 from ._errors import CloudError as CloudError
 from ._launch import Launch as Launch
@@ -41,6 +39,7 @@ from ._resource_names import session_label as session_label
 from ._resource_names import session_resource_name as session_resource_name
 from ._resource_names import vm_name as vm_name
 from ._rest_error import RestError as RestError
+from ._retries import Retries as Retries
 from ._scope import Refusals as Refusals
 from ._scope import RuledOut as RuledOut
 from ._scope import Scope as Scope

@@ -21,6 +21,8 @@ class CloudError(BigmachineError):
         self.message = message
         self.is_outcome_unknown = False
         """Whether this request, or an earlier attempt, may have been carried out."""
+        self.retry_after = 0.0
+        """How many seconds the provider wants to pass before the next attempt; 0 for no wish."""
 
     def __str__(self) -> str:
         return sanitize(": ".join(str(part) for part in self.args if part))

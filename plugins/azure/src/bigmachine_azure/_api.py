@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import trio
 
-from bigmachine.cloud import RateLimiter, backoff
+from bigmachine.cloud import RateLimiter, Retries, backoff
 
 from ._az_cli import other_tenant
 from ._credentials import find_cloud, find_credentials
@@ -62,6 +62,7 @@ class Api:
         self._threads = trio.CapacityLimiter(_THREADS)
         self._read_limiter = RateLimiter(rate=_READ_RATE, burst=_READ_BURST)
         self._write_limiter = RateLimiter(rate=_WRITE_RATE, burst=_WRITE_BURST)
+        self._retries = Retries(self._read_limiter, self._write_limiter, logger=logger)
         self._forbids_changes = False
         self._was_reached = False
         self._group_is_new_until = -math.inf
@@ -122,9 +123,8 @@ class Api:
 
         This waits for the answer even when cancelled, because the caller must know what was
         created. A request whose outcome is unknown is repeated if it names what it changes:
-        a PUT or a DELETE of the same resource does nothing twice. When cancelled, that goes on,
-        unless there is ``note_unknown``: it is called when the outcome becomes unknown, and the
-        caller then deletes what there may be.
+        a PUT or a DELETE of the same resource does nothing twice. When cancelled, that goes on for
+        half a minute, unless there is ``note_unknown``: see `Retries`.
         """
         self._guard(method)
         answer = await self._change(
@@ -245,14 +245,11 @@ class Api:
         self, send: Callable[[Transport], Answer], *, transport: Transport | None = None
     ) -> Answer:
         """Send a request until it is answered."""
-        for attempt, delay in enumerate(backoff(_THROTTLED_ATTEMPTS), start=1):
-            try:
-                return await self._send(send, self._read_limiter, transport=transport, is_read=True)
-            except AzureError as error:
-                if not self._may_retry(error, attempt):
-                    raise
-                await self._back_off(error, delay)
-        return await self._send(send, self._read_limiter, transport=transport, is_read=True)
+        return await self._retries.read(
+            lambda: self._send(send, self._read_limiter, transport=transport, is_read=True),
+            delays=backoff(_THROTTLED_ATTEMPTS),
+            may_retry=self._may_retry,
+        )
 
     async def _change(
         self,
@@ -261,24 +258,16 @@ class Api:
         is_repeatable: bool,
         note_unknown: Callable[[], None] | None = None,
     ) -> Answer:
-        is_unknown = False
-        delays = enumerate(backoff(_THROTTLED_ATTEMPTS), start=1)
-        with trio.CancelScope() as scope:
-            while True:
-                try:
-                    return await self._send(send, self._write_limiter)
-                except AzureError as error:
-                    attempt, delay = next(delays, (0, None))
-                    is_unknown = is_unknown or error.is_outcome_unknown
-                    error.is_outcome_unknown = is_unknown
-                    scope.shield = is_unknown and note_unknown is None
-                    if is_unknown and note_unknown is not None:
-                        note_unknown()
-                    may_repeat = is_repeatable or not is_unknown
-                    if delay is None or not may_repeat or not self._may_retry(error, attempt):
-                        raise
-                    await self._back_off(error, delay)
-        raise AssertionError  # this scope is never cancelled
+        def may_retry(error: AzureError, attempt: int) -> bool:
+            may_repeat = is_repeatable or not error.is_outcome_unknown
+            return may_repeat and self._may_retry(error, attempt)
+
+        return await self._retries.change(
+            lambda: self._send(send, self._write_limiter),
+            delays=backoff(_THROTTLED_ATTEMPTS),
+            may_retry=may_retry,
+            on_unknown=note_unknown,
+        )
 
     async def _send(
         self,
@@ -313,14 +302,6 @@ class Api:
         if error.is_group_not_found and trio.current_time() < self._group_is_new_until:
             return attempt < attempts
         return error.is_temporary and (attempt < attempts or error.is_throttled)
-
-    async def _back_off(self, error: AzureError, delay: float) -> None:
-        if error.is_throttled:
-            self._read_limiter.drain()
-            self._write_limiter.drain()
-        delay = max(delay, error.retry_after)
-        logger.debug("%s; retrying in %.1f s", error, delay)
-        await trio.sleep(delay)
 
 
 def _operation(action: str, answer: Answer) -> Operation:

@@ -130,7 +130,6 @@ class AzureError(RestError):
         self.policies = policies
         """The policies that are violated: the `info` of ARM's `additionalInfo`."""
         self.retry_after = retry_after
-        """How many seconds Azure wants to pass before the next attempt; 0 if it does not say."""
         self.subscription = ""
         """The subscription that was asked for."""
         self.is_outcome_unknown = self.leaves_outcome_unknown

@@ -8,21 +8,13 @@ that send requests at the same time.
 from __future__ import annotations
 
 import logging
-import math
 import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import trio
 
-from bigmachine.cloud import (
-    CANCELLED_SECONDS,
-    RateLimiter,
-    backoff,
-    clock_skew,
-    is_cancelled,
-    quiet,
-)
+from bigmachine.cloud import RateLimiter, Retries, backoff, clock_skew, quiet
 
 from ._configuration import check_region, open_session, price_list_region
 from ._errors import AwsError
@@ -69,6 +61,7 @@ class Api:
         self._read_limiter = RateLimiter(rate=_READ_RATE, burst=_READ_BURST)
         self._write_limiter = RateLimiter(rate=_WRITE_RATE, burst=_WRITE_BURST)
         self._write_limiters = {"ec2:CreateTags": RateLimiter(rate=_TAGS_RATE, burst=_TAGS_BURST)}
+        self._retries = Retries(self._read_limiter, self._write_limiter, logger=logger)
         self._forbids_changes = False
         self._noted: dict[str, float] = {}  # when, by trio's clock
         self._session: Any = None  # boto3 has no types of its own
@@ -141,14 +134,11 @@ class Api:
 
     async def read(self, action: str, *, attempts: int = _ATTEMPTS, **parameters: Any) -> Reply:
         """Send a request that changes nothing. Can be cancelled at any time."""
-        for delay in backoff(attempts):
-            try:
-                return await self._send(action, parameters, self._read_limiter, is_read=True)
-            except AwsError as error:
-                if not (error.is_temporary or self.is_about_new(error)):
-                    raise
-                await self._back_off(error, delay)
-        return await self._send(action, parameters, self._read_limiter, is_read=True)
+        return await self._retries.read(
+            lambda: self._send(action, parameters, self._read_limiter, is_read=True),
+            delays=backoff(attempts),
+            may_retry=lambda error, _: error.is_temporary or self.is_about_new(error),
+        )
 
     async def read_all(self, action: str, key: str, **parameters: Any) -> list[Any]:
         """Return the items under ``key`` of all pages."""
@@ -165,29 +155,17 @@ class Api:
         """Request an idempotent change: one that is so by its nature or by a ``ClientToken``.
 
         This waits for the response even when cancelled, because the caller must know what was
-        created. While the outcome is unknown, the request is repeated, when cancelled for half a
-        minute at most; also while it names a new resource that is not found, unless
-        ``waits_for_new`` is false.
+        created. While the outcome is unknown, the request is repeated, see `Retries`; also while
+        it names a new resource that is not found, unless ``waits_for_new`` is false.
         """
-        delays, give_up = backoff(_ATTEMPTS), math.inf
-        with trio.CancelScope() as scope:
-            while True:
-                try:
-                    limiter = self._write_limiters.get(action, self._write_limiter)
-                    return await self._send(action, parameters, limiter)
-                except AwsError as error:
-                    delay = next(delays, None)
-                    unknown = scope.shield or error.is_outcome_unknown
-                    if is_cancelled(scope):
-                        give_up = min(give_up, trio.current_time() + CANCELLED_SECONDS)
-                    scope.shield = error.is_outcome_unknown = unknown
-                    is_new = waits_for_new and self.is_about_new(error)
-                    if not (error.is_temporary or is_new) or delay is None:
-                        raise
-                    if trio.current_time() >= give_up:
-                        raise
-                    await self._back_off(error, delay)
-        raise AssertionError  # this scope is never cancelled
+        limiter = self._write_limiters.get(action, self._write_limiter)
+        return await self._retries.change(
+            lambda: self._send(action, parameters, limiter),
+            delays=backoff(_ATTEMPTS),
+            may_retry=lambda error, _: (
+                error.is_temporary or (waits_for_new and self.is_about_new(error))
+            ),
+        )
 
     async def dry_run(self, action: str, **parameters: Any) -> None:
         """Have AWS check a change and the permission for it, without making it."""
@@ -227,13 +205,6 @@ class Api:
             abandon_on_cancel=is_read,
             limiter=self._threads,
         )
-
-    async def _back_off(self, error: AwsError, delay: float) -> None:
-        if error.is_throttled:
-            self._read_limiter.drain()
-            self._write_limiter.drain()
-        logger.debug("%s; retrying in %.1f s", error, delay)
-        await trio.sleep(delay)
 
     def _send_blocking(self, action: str, parameters: Mapping[str, Any]) -> Reply:
         """Send one request, in a thread."""

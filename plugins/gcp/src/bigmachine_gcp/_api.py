@@ -7,20 +7,13 @@ consider the other tasks that send requests at the same time; mutations they nev
 from __future__ import annotations
 
 import logging
-import math
 import uuid
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import trio
 
-from bigmachine.cloud import (
-    CANCELLED_SECONDS,
-    RateLimiter,
-    backoff,
-    is_cancelled,
-    poll_intervals,
-)
+from bigmachine.cloud import RateLimiter, Retries, backoff, poll_intervals
 from bigmachine.errors import UsageError
 
 from ._credentials import Credentials, find_credentials
@@ -69,6 +62,7 @@ class Api:
         self._wait_threads = trio.CapacityLimiter(_WAITS)
         self._read_limiter = RateLimiter(rate=_READ_RATE, burst=_READ_BURST)
         self._write_limiter = RateLimiter(rate=_WRITE_RATE, burst=_WRITE_BURST)
+        self._retries = Retries(self._read_limiter, self._write_limiter, logger=logger)
         self._forbids_changes = False
         self._was_reached = False
         self._transport: Transport | None = None
@@ -160,34 +154,19 @@ class Api:
 
         This waits for the response even when cancelled, because the caller must know what was
         created. While the outcome is unknown, the request is repeated with the same id, for which
-        Google does nothing twice; but only for half a minute once it is cancelled.
+        Google does nothing twice; see `Retries`.
         """
         self._guard(method_id(method), is_read=False)
         request["request_id"] = request_id or str(uuid.uuid4())
-        delays = enumerate(backoff(_THROTTLED_ATTEMPTS), start=1)
-        give_up = math.inf
-        with trio.CancelScope() as scope:
-            while True:
-                try:
-                    operation = await self._send(
-                        lambda transport: transport.call(
-                            f"{method}_unary", request, timeout=_TIMEOUT
-                        ),
-                        self._write_limiter,
-                    )
-                    return Operation.of(method_id(method), operation)
-                except GcpError as error:
-                    attempt, delay = next(delays, (0, None))
-                    unknown = scope.shield or error.is_outcome_unknown
-                    if is_cancelled(scope):
-                        give_up = min(give_up, trio.current_time() + CANCELLED_SECONDS)
-                    scope.shield = error.is_outcome_unknown = unknown
-                    if delay is None or not self._may_retry(error, attempt, _ATTEMPTS):
-                        raise
-                    if trio.current_time() >= give_up:
-                        raise
-                    await self._back_off(error, delay)
-        raise AssertionError  # this scope is never cancelled
+        operation = await self._retries.change(
+            lambda: self._send(
+                lambda transport: transport.call(f"{method}_unary", request, timeout=_TIMEOUT),
+                self._write_limiter,
+            ),
+            delays=backoff(_THROTTLED_ATTEMPTS),
+            may_retry=lambda error, attempt: self._may_retry(error, attempt, _ATTEMPTS),
+        )
+        return Operation.of(method_id(method), operation)
 
     async def wait(self, operation: Operation) -> Any:
         """Wait until an operation is done; return it as the SDK's message.
@@ -237,15 +216,16 @@ class Api:
         is_new: bool = False,
     ) -> Any:
         """Send a request until it is answered; also until what ``is_new`` is found."""
-        for attempt, delay in enumerate(backoff(_THROTTLED_ATTEMPTS), start=1):
-            try:
-                return await self._send(send, self._read_limiter, threads=threads, is_read=True)
-            except GcpError as error:
-                is_awaited = is_new and error.is_not_found and attempt < attempts
-                if not (is_awaited or self._may_retry(error, attempt, attempts)):
-                    raise
-                await self._back_off(error, delay)
-        return await self._send(send, self._read_limiter, threads=threads, is_read=True)
+
+        def may_retry(error: GcpError, attempt: int) -> bool:
+            is_awaited = is_new and error.is_not_found and attempt < attempts
+            return is_awaited or self._may_retry(error, attempt, attempts)
+
+        return await self._retries.read(
+            lambda: self._send(send, self._read_limiter, threads=threads, is_read=True),
+            delays=backoff(_THROTTLED_ATTEMPTS),
+            may_retry=may_retry,
+        )
 
     async def _read_pages(
         self, method: str, request: Mapping[str, Any]
@@ -287,13 +267,6 @@ class Api:
         if error.is_unreachable and not self._was_reached:
             attempts = min(attempts, _FIRST_ATTEMPTS)
         return error.is_temporary and (attempt < attempts or error.is_throttled)
-
-    async def _back_off(self, error: GcpError, delay: float) -> None:
-        if error.is_throttled:
-            self._read_limiter.drain()
-            self._write_limiter.drain()
-        logger.debug("%s; retrying in %.1f s", error, delay)
-        await trio.sleep(delay)
 
 
 def _open_blocking(options: GcpOptions) -> Transport:
