@@ -224,6 +224,18 @@ TYPES = [
         {"instance_type": ["c7i.large", "c7i.lrage"]},
     ),
     Bad(
+        "several types in one text",
+        ("instance_type: must be one name each: pass instance_type=['c7i.large', 'm7i.large']",),
+        {"instance_type": "c7i.large, m7i.large"},
+        is_asked=False,
+    ),
+    Bad(
+        "several subnets in one text",
+        ("subnets: must be one name each: pass subnets=['subnet-0a', 'subnet-0b']",),
+        {"subnets": ["subnet-0a,subnet-0b"]},
+        is_asked=False,
+    ),
+    Bad(
         "type missing in all zones",
         (
             "instance_type: c7i.large is not offered in us-east-1e, where the subnets are",
@@ -641,7 +653,7 @@ def test_misspelt_option_suggests_the_right_one(aws):
 
 def test_response_not_from_aws_is_reported(run, aws):
     async def test(kit):
-        with pytest.raises(StartError, match="boto3 says ResponseParserError"):
+        with pytest.raises(StartError, match="in AWS's place.*boto3 says InvalidResponse"):
             await kit.setup()
 
     run(test, endpoint_url=aws.url + "/nowhere")

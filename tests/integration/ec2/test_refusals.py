@@ -11,6 +11,7 @@ from bigmachine.cloud import RuledOut, Scope
 from bigmachine.errors import StartError, UsageError
 from bigmachine.system import MARKETS
 from bigmachine_ec2._advice import explain
+from bigmachine_ec2._api import code_of
 from bigmachine_ec2._errors import AwsError
 from bigmachine_ec2._image import Image
 from bigmachine_ec2._instance_types import InstanceType
@@ -223,3 +224,26 @@ def test_refusal_tells_what_to_do(refusal, region, kind, says):
     assert type(told) is kind
     for part in (*says, f"{refusal.code}: {refusal.message.partition(' Encoded')[0]}"):
         assert part in str(told)
+
+
+@pytest.mark.parametrize(
+    ("failure", "told"),
+    [
+        (("SSLError", {"error": "CERTIFICATE_VERIFY_FAILED"}), "AWS's certificate can't be verif"),
+        (("ProxyConnectionError", {"proxy_url": "p"}), "the proxy can't be used: correct HTTPS_"),
+        (("EndpointConnectionError", {}), f"AWS can't be reached in {REGION}: check the internet"),
+        (("ConnectTimeoutError", {}), f"AWS can't be reached in {REGION}: check the internet"),
+        (("ReadTimeoutError", {}), "AWS does not answer: check the internet connection"),
+        (("ConnectionClosedError", {}), "AWS can't be reached: check the internet connection"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else "",
+)
+def test_failed_connection_tells_what_to_do(failure, told):
+    import botocore.exceptions  # here, not while tests are collected
+
+    name, fields = failure
+    exc = getattr(botocore.exceptions, name)(**{"endpoint_url": "u", "error": "e", **fields})
+    failed = AwsError("x", code_of(exc), str(exc), region=REGION, is_response=False)
+    assert failed.is_temporary
+    assert type(explain(failed)) is StartError
+    assert str(explain(failed)).startswith(told)

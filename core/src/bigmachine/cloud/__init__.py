@@ -16,6 +16,7 @@ from ._budget import Prices as Prices
 from ._budget import affordable as affordable
 from ._budget import check_max_price as check_max_price
 from ._budget import check_prices as check_prices
+from ._clock_skew import clock_advice as clock_advice
 from ._clock_skew import clock_skew as clock_skew
 from ._errors import CloudError as CloudError
 from ._launch import Launch as Launch
@@ -27,10 +28,12 @@ from ._machine_names import MachineNames as MachineNames
 from ._metadata import MetadataClient as MetadataClient
 from ._metadata import MetadataError as MetadataError
 from ._metadata import parse_time as parse_time
+from ._nearest_name import nearest_name as nearest_name
 from ._network_advice import network_advice as network_advice
 from ._offer import Offer as Offer
 from ._parallel import Parallel as Parallel
 from ._parallel import Pending as Pending
+from ._plain_text import plain_text as plain_text
 from ._python_release import python_release as python_release
 from ._quiet import quiet as quiet
 from ._rate_limiter import RateLimiter as RateLimiter

@@ -10,7 +10,7 @@ def network_advice(error: CloudError, provider: str) -> str:
 
     Codes of such errors are the backend's own: ``SSLError``, ``ProxyError``, ``InvalidResponse``
     for an answer that is no provider's, ``ReadTimeout``; any other means that nobody was reached.
-    The advice is for SDKs that send their requests with the library requests.
+    The advice is for SDKs that send their requests with the library requests, and for botocore.
     """
     if error.code == "SSLError" or "CERTIFICATE_VERIFY_FAILED" in error.message:
         return (

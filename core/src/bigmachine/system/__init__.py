@@ -30,3 +30,4 @@ from ._vm_options import SSH_PORT as SSH_PORT
 from ._vm_options import Market as Market
 from ._vm_options import VmOptions as VmOptions
 from ._vm_options import each_once as each_once
+from ._vm_options import one_name_problem as one_name_problem

@@ -189,3 +189,12 @@ def _allow_problem(blocks: tuple[str, ...]) -> str | None:
 def each_once(given: tuple[str, ...] | str) -> tuple[str, ...]:
     """Return the values of an option that takes one or several, in order, each once."""
     return tuple(dict.fromkeys((given,) if isinstance(given, str) else given))
+
+
+def one_name_problem(option: str, given: str) -> str:
+    """Return what is wrong with a value that is several names in one text; "" for a single one.
+
+    ``option`` takes one name or several.
+    """
+    names = re.split(r"[\s,;]+", given.strip())
+    return f"must be one name each: pass {option}={names}" if len(names) > 1 else ""

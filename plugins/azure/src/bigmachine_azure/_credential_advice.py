@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import re
 
+from bigmachine.cloud import clock_advice
+
 from ._errors import AzureError
 
 LOGIN = "az login"
 
-# Seconds of clock skew that a token tolerates are five minutes in Microsoft's own libraries
-# (TokenValidationParameters.ClockSkew).
-_MAX_SKEW = 300.0
 _TENANTS = re.compile(r"sts\.windows\.net/([0-9a-f-]{36})", re.I)
 _ATTEMPT = re.compile(r"^\t(\w+): (.*?)(?=^\t|^To mitigate|\Z)", re.M | re.S)
 _NUMBER = re.compile(r"AADSTS(\d+)")
@@ -44,10 +43,8 @@ _FEDERATION = {70021, 700211, 700212, 700213, 700221, 700222, 700223}
 
 def credentials_advice(error: AzureError) -> str:
     """Return what to do. A code may have several causes, so the certain ones come first."""
-    if abs(error.clock_skew) > _MAX_SKEW:
-        minutes = f"{abs(error.clock_skew) / 60:.0f} minutes"
-        direction = "ahead of" if error.clock_skew > 0 else "behind"
-        return f"this computer's clock is {minutes} {direction} Azure's: set it right"
+    if advice := clock_advice(error.clock_skew, "Azure"):
+        return advice
     if error.is_wrong_tenant:
         return _tenant_advice(error)
     if error.is_response:

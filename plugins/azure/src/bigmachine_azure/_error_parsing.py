@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Iterator, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from bigmachine.cloud import clock_skew
+from bigmachine.cloud import clock_skew, plain_text
 
 from ._errors import AzureError
 
@@ -96,7 +95,7 @@ def _error(
     return AzureError(
         action,
         code,
-        " ".join(filter(None, texts)) or _first_line(text) or code,
+        " ".join(filter(None, texts)) or plain_text(text) or code,
         target=str(error.get("target") or ""),
         details=details,
         policies=tuple(_policies(error)),
@@ -128,9 +127,3 @@ def _policies(error: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     for each in additional if isinstance(additional, list) else []:
         if isinstance(each, Mapping) and each.get("type") == "PolicyViolation":
             yield each.get("info") or {}
-
-
-def _first_line(text: str) -> str:
-    """Return what an answer that is not JSON says, without its markup."""
-    plain = " ".join(re.sub(r"<(script|style).*?</\1>|<[^>]*>", " ", text, flags=re.S).split())
-    return plain[:200]

@@ -6,9 +6,9 @@ your Azure resources", and the patterns in the specifications of its REST API.
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Iterable
+
+from bigmachine.system import one_name_problem
 
 TAG_PREFIX = "bigmachine-"
 
@@ -51,14 +51,6 @@ def location_name(location: str) -> str:
 def last_part(id: str) -> str:
     """Return the name at the end of a resource's ID."""
     return id.rstrip("/").rpartition("/")[2]
-
-
-def nearest(name: str, names: Iterable[str], *, example: str) -> str:
-    """Return what may be meant by a name that Azure does not have, as the end of a sentence."""
-    known = {each.lower(): each for each in sorted(set(names))}
-    low = name.lower()
-    matches = [each for each in known if low in each] or difflib.get_close_matches(low, known, 1)
-    return f"did you mean {known[matches[0]]!r}?" if matches else f"a name is like {example!r}."
 
 
 def is_subscription_id(subscription: str) -> bool:
@@ -109,7 +101,7 @@ def zones_problem(zones: tuple[str, ...]) -> str | None:
         if not re.fullmatch(r"[1-9]", zone):
             hint = re.fullmatch(r"[a-z0-9]+-([1-9])", zone)
             end = f"; did you mean {hint[1]!r}?" if hint else ""
-            return _separate("zones", zone) or (
+            return one_name_problem("zones", zone) or (
                 f"must be a zone's number, like '1', not {zone!r}{end}"
             )
     return None
@@ -126,7 +118,7 @@ def vm_size_problem(sizes: tuple[str, ...]) -> str | None:
             return f"must be a size of Azure, like 'Standard_D2s_v5', not of Google: {name!r}"
         if not _VM_SIZE.fullmatch(name):
             hint = _size_hint(name)
-            return (not hint and _separate("vm_size", name)) or (
+            return (not hint and one_name_problem("vm_size", name)) or (
                 f"must be VM sizes, like 'Standard_D2s_v5', not {name!r}{hint}"
             )
     return None
@@ -213,9 +205,3 @@ def tags_problem(tags: tuple[str, ...]) -> str | None:
                 f"values have at most {MAX_TAG_VALUE} characters, not {len(value)}: that of {key!r}"
             )
     return None
-
-
-def _separate(option: str, name: str) -> str:
-    """Return how several names are written that came as one text; "" for a single name."""
-    names = re.split(r"[\s,;]+", name.strip())
-    return f"must be one name each: pass {option}={names}" if len(names) > 1 else ""

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from bigmachine.cloud import nearest_name
 from bigmachine.errors import UsageError
 
 from ._api import Api
 from ._az_cli import az_default
 from ._errors import AzureError
-from ._option_formats import location_name, nearest
+from ._option_formats import location_name
 from ._options import AzureOptions
 
 _LOCATIONS_VERSION = "2022-12-01"
@@ -78,7 +79,7 @@ async def _check_location(api: Api, location: str, zones: tuple[str, ...]) -> No
     if location not in found:
         raise UsageError(
             f"location: Azure has no location {location!r} for this subscription; "
-            f"{nearest(location, found, example='westeurope')} List all with `az account "
+            f"{nearest_name(location, found, example='westeurope')} List all with `az account "
             f"list-locations --output table`"
         )
     mappings = found[location].get("availabilityZoneMappings") or []

@@ -10,11 +10,11 @@ import logging
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from bigmachine.cloud import nearest_name
 from bigmachine.errors import UsageError
 
 from ._api import Api
 from ._errors import AzureError
-from ._option_formats import nearest
 from ._options import AzureOptions
 from ._vm_sizes import VmSize
 
@@ -91,7 +91,7 @@ class Skus:
         size = self._sizes.get(name.lower())
         if size is None:
             names = [each.name for each in self._sizes.values()]
-            hint = nearest(name, names, example="Standard_D2s_v5")
+            hint = nearest_name(name, names, example="Standard_D2s_v5")
             raise UsageError(
                 f"vm_size: Azure has no size {name!r} in {self._location} for this subscription; "
                 f"{hint} {self._list_all}"

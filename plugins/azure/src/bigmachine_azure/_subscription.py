@@ -6,10 +6,11 @@ import os
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+from bigmachine.cloud import nearest_name
 from bigmachine.errors import UsageError
 
 from ._az_cli import az_subscription
-from ._option_formats import is_subscription_id, nearest
+from ._option_formats import is_subscription_id
 
 _VERSION = "2022-12-01"
 _MOST_LISTED = 5
@@ -35,7 +36,7 @@ async def find_subscription(given: str, get: Callable[[str, str], Awaitable[Any]
             names = [name for name, _ in found]
             raise UsageError(
                 f"subscription: the credentials have none named {wanted!r}; "
-                f"{nearest(wanted, names, example='12345678-1234-1234-1234-123456789abc')} "
+                f"{nearest_name(wanted, names, example='12345678-1234-1234-1234-123456789abc')} "
                 f"List yours with `az account list --output table`"
             )
         if len(named) > 1:

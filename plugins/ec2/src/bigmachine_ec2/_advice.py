@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import re
 
+from bigmachine.cloud import clock_advice, network_advice
 from bigmachine.errors import BigmachineError, StartError, UsageError
 
 from ._errors import AwsError
 from ._kms_key import ADVICE as KEY_ADVICE
-
-# Seconds of clock skew that AWS accepts: "in most cases, a request must reach AWS within five
-# minutes of the time stamp in the request" ("AWS Signature Version 4 for API requests").
-_MAX_SKEW = 300.0
 
 # EC2 also returns RequestExpired for temporary credentials.
 _EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired"})
@@ -158,11 +155,8 @@ def explain(error: AwsError, *, caller_arn: str = "") -> BigmachineError:
         return UsageError(f"{option}: {_ADVICE[option]} {where}")
     if error.is_unauthenticated:
         return StartError(f"{_credentials_advice(error)} {where}")
-    if error.is_unreachable:
-        return StartError(
-            f"AWS can't be reached in {error.region or 'the region'}: check the internet "
-            f"connection and the region's name {where}"
-        )
+    if error.is_unreachable or (error.is_outcome_unknown and not error.is_response):
+        return StartError(f"{_network_advice(error)} {where}")
     if error.is_fleet_refused or error.code in _LIMITS:
         return StartError(
             f"a quota of this account is used up: request an increase (Service Quotas), or delete "
@@ -174,6 +168,15 @@ def explain(error: AwsError, *, caller_arn: str = "") -> BigmachineError:
             f"an increase of its API request limits {where}"
         )
     return StartError(f"{error.action} failed: {answer}")
+
+
+def _network_advice(error: AwsError) -> str:
+    if error.code != "ConnectionError":
+        return network_advice(error, "AWS")
+    return (
+        f"AWS can't be reached in {error.region or 'the region'}: check the internet connection "
+        f"and the region's name, and HTTPS_PROXY if it is set"
+    )
 
 
 def missing_permission(error: AwsError) -> str | None:
@@ -245,13 +248,8 @@ def _option(error: AwsError) -> str | None:
 
 def _credentials_advice(error: AwsError) -> str:
     """Return what to do. A code may have several causes, so the certain ones come first."""
-    if abs(error.clock_skew) > _MAX_SKEW:
-        minutes = f"{abs(error.clock_skew) / 60:.0f} minutes"
-        direction = "ahead of" if error.clock_skew > 0 else "behind"
-        return (
-            f"this computer's clock is {minutes} {direction} AWS's, which accepts "
-            f"{_MAX_SKEW / 60:.0f}: set it right"
-        )
+    if advice := clock_advice(error.clock_skew, "AWS"):
+        return advice
     of_profile = f" --profile {error.profile}" if error.profile not in ("", "default") else ""
     sign_in = f"aws sso login{of_profile}"
     if error.code in _EXPIRED:

@@ -235,7 +235,7 @@ class Api:
         except (BotoCoreError, ResponseParserError) as exc:
             raise AwsError(
                 action,
-                type(exc).__name__,
+                code_of(exc),
                 str(exc),
                 region=self.region,
                 profile=self._session.profile_name,
@@ -275,6 +275,23 @@ class Api:
         body = params.get("body")
         if not isinstance(body, Mapping) or body.get("DryRun") != "true":
             raise RuntimeError(f"{model.name} is no dry run: it was not sent")
+
+
+def code_of(exc: Exception) -> str:
+    """Return what failed: an error of the connection, or the name of botocore's class."""
+    from botocore import exceptions as e
+    from botocore.parsers import ResponseParserError
+
+    codes = {
+        e.ProxyConnectionError: "ProxyError",
+        e.SSLError: "SSLError",
+        e.ConnectTimeoutError: "ConnectionError",
+        e.EndpointConnectionError: "ConnectionError",  # these were not sent
+        e.ReadTimeoutError: "ReadTimeout",
+        e.HTTPClientError: "ConnectionLost",
+        ResponseParserError: "InvalidResponse",
+    }
+    return next((code for cls, code in codes.items() if isinstance(exc, cls)), type(exc).__name__)
 
 
 def _date_of(response: Mapping[str, Any]) -> str:

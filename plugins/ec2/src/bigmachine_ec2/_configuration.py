@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 import os
-from collections.abc import Iterable
 from typing import Any
 
-from bigmachine.cloud import quiet
+from bigmachine.cloud import nearest_name, quiet
 from bigmachine.errors import StartError, UsageError
 
 logger = logging.getLogger("bigmachine.ec2")
@@ -36,10 +34,12 @@ def open_session(region: str, profile: str = "") -> Any:
             credentials = session.get_credentials()
     except ProfileNotFound as exc:
         name, names = exc.kwargs["profile"], botocore.session.Session().available_profiles
+        hint = nearest_name(name, names)
         known = f"It has {', '.join(names)}: set it to one of these" if names else "It has none"
         raise UsageError(
             f"{'aws_profile' if profile else 'AWS_PROFILE'}: the AWS configuration has no profile "
-            f"{name!r}{_nearest(name, names)} {known}, or {'omit' if profile else 'unset'} it"
+            f"{name!r}{f'; {hint}' if hint else '.'} {known}, or "
+            f"{'omit' if profile else 'unset'} it"
         ) from exc
     except BotoCoreError as exc:
         raise StartError(
@@ -120,11 +120,7 @@ def check_region(session: Any) -> None:
     ]
     if name not in known:
         raise UsageError(
-            f"region: AWS can't be reached in {name!r}, and boto3 knows no such region"
-            f"{_nearest(name, known)} List all with `aws account list-regions`"
+            f"region: AWS can't be reached in {name!r}, and boto3 knows no such region; "
+            f"{nearest_name(name, known, example='eu-central-1')} List all with `aws account "
+            f"list-regions`"
         )
-
-
-def _nearest(name: str, names: Iterable[str]) -> str:
-    matches = difflib.get_close_matches(name, names, 1)
-    return f"; did you mean {matches[0]!r}?" if matches else "."

@@ -39,10 +39,9 @@ _UNKNOWN_OUTCOME = frozenset(
         "502",
         "503",
         "504",
-        "ConnectionClosedError",  # and its own errors
-        "HTTPClientError",
-        "ReadTimeoutError",
-        "ResponseParserError",
+        "ConnectionLost",  # and of its own errors
+        "InvalidResponse",
+        "ReadTimeout",
     }
 )
 _CAPACITY = frozenset(
@@ -128,9 +127,8 @@ _PERMISSION = frozenset(
 )
 _UNREACHABLE = frozenset(
     {
-        "ConnectTimeoutError",
-        "EndpointConnectionError",
-        "ProxyConnectionError",
+        "ConnectionError",
+        "ProxyError",
         "SSLError",
     }
 )
@@ -153,6 +151,8 @@ _ENCODED = re.compile(r"\s*Encoded authorization failure message:.*", re.DOTALL)
 
 class AwsError(CloudError):
     """A request to AWS failed. ``code`` and ``message`` are AWS's, or those of a botocore error.
+
+    Of the connection, the code is one of `network_advice`, or ConnectionLost.
 
     ``action`` is named as in an IAM policy: ``"ec2:RunInstances"``. ``profile`` is the profile of
     the AWS configuration that is used. ``is_response`` is whether AWS answered, and ``clock_skew``

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from bigmachine import option
-from bigmachine.system import VmOptions, check_options, each_once
+from bigmachine.system import VmOptions, check_options, each_once, one_name_problem
 
 from ._volumes import MAX_DATA_VOLUMES, MAX_GIB
 
@@ -123,11 +123,11 @@ def check_offline(o: Ec2Options) -> None:
         o,
         **problems,
         region=_region_problem(o.region),
-        instance_type=None if all(o.instance_types) else "must name a type",
+        instance_type=_type_problem(o.instance_types),
         image=_image_problem(o.image),
         kms_key=_kms_key_problem(o.kms_key),
-        subnets=_id_problem(o.subnets, "subnet"),
-        security_groups=_id_problem(o.security_groups, "sg"),
+        subnets=_ids_problem("subnets", o.subnets, "subnet"),
+        security_groups=_ids_problem("security_groups", o.security_groups, "sg"),
         tags=_tags_problem(o.tags),
     )
 
@@ -139,6 +139,12 @@ def _region_problem(region: str) -> str | None:
     if zone:
         return f"must be a region, not a zone: {zone[1]!r}, not {region!r}"
     return f"must be the name of a region, like 'eu-central-1', not {region!r}"
+
+
+def _type_problem(types: tuple[str, ...]) -> str | None:
+    if not all(types):
+        return "must name a type"
+    return next(filter(None, (one_name_problem("instance_type", name) for name in types)), None)
 
 
 def _image_problem(image: str) -> str | None:
@@ -153,9 +159,12 @@ def _kms_key_problem(key: str) -> str | None:
     return f"must be a key's id, its alias (alias/NAME), or an ARN of either, not {key!r}"
 
 
-def _id_problem(ids: tuple[str, ...], kind: str) -> str | None:
+def _ids_problem(option: str, ids: tuple[str, ...], kind: str) -> str | None:
     invalid = [id for id in ids if not re.fullmatch(rf"{kind}-[0-9a-z]+", id)]
-    return f"must be ids ({kind}-…), not {', '.join(map(repr, invalid))}" if invalid else None
+    if not invalid:
+        return None
+    one = one_name_problem(option, invalid[0])
+    return one or f"must be ids ({kind}-…), not {', '.join(map(repr, invalid))}"
 
 
 def _tags_problem(tags: tuple[str, ...]) -> str | None:

@@ -244,7 +244,7 @@ class Prices:
         with trio.move_on_after(_TIMEOUT):
             return await self._api.read_all(action, key, **parameters)
         why = f"no response within {_TIMEOUT:g} s"
-        raise AwsError(action, "ConnectTimeoutError", why, is_response=False)
+        raise AwsError(action, "ReadTimeout", why, is_response=False)
 
 
 def _dollars(product: Mapping[str, Any]) -> list[float]:

@@ -6,11 +6,11 @@ import dataclasses
 from collections.abc import Collection, Sequence
 from typing import Any
 
+from bigmachine.cloud import nearest_name
 from bigmachine.errors import UsageError
 
 from ._api import Api
 from ._machine_types import MachineType
-from ._option_formats import nearest
 
 # "GPU machine types": only N1 takes GPUs, and these types of them.
 _SERIES = "n1"
@@ -49,7 +49,7 @@ async def with_accelerators(
     }
     if not found:
         listed = await api.read_all("accelerator_types.aggregated_list", allow_unreachable=True)
-        hint = nearest(accelerator, (raw.name for raw in listed), example="nvidia-tesla-t4")
+        hint = nearest_name(accelerator, (raw.name for raw in listed), example="nvidia-tesla-t4")
         raise UsageError(
             f"accelerator: no zone offers {accelerator!r} to this project; {hint} List all with "
             f"`gcloud compute accelerator-types list`"

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+from bigmachine.cloud import clock_advice
+
 from ._errors import GcpError
 
 LOGIN = "gcloud auth application-default login"
-
-# Seconds of clock skew that a token of a service account tolerates is not documented: its time
-# must be in "a reasonable timeframe". This is what AWS accepts.
-_MAX_SKEW = 300.0
 
 
 def credentials_advice(error: GcpError) -> str:
@@ -18,10 +16,8 @@ def credentials_advice(error: GcpError) -> str:
     google-auth-library-python issues 742 and 1142, google-github-actions/auth issue 250.
     """
     text = error.message
-    if abs(error.clock_skew) > _MAX_SKEW:
-        minutes = f"{abs(error.clock_skew) / 60:.0f} minutes"
-        direction = "ahead of" if error.clock_skew > 0 else "behind"
-        return f"this computer's clock is {minutes} {direction} Google's: set it right"
+    if advice := clock_advice(error.clock_skew, "Google"):
+        return advice
     if "reasonable timeframe" in text:
         return "this computer's clock is wrong, and Google rejects its tokens: set it right"
     if "impersonated credentials" in text:

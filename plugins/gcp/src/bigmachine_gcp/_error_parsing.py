@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from bigmachine.cloud import plain_text
 
 from ._errors import GcpError, QuotaInfo
 
@@ -16,9 +17,8 @@ def error_of_response(
     error = body.get("error") if isinstance(body, Mapping) else None
     if not isinstance(error, Mapping):  # not of the API: of a proxy, or of a frontend of Google
         text = error if isinstance(error, str) else body if isinstance(body, str) else ""
-        return GcpError(
-            action, str(status), _first_line(text), status=status, clock_skew=clock_skew
-        )
+        message = plain_text(text) or "an answer without a text"
+        return GcpError(action, str(status), message, status=status, clock_skew=clock_skew)
     errors = [entry for entry in _list(error, "errors") if isinstance(entry, Mapping)]
     reasons = [str(entry["reason"]) for entry in errors if entry.get("reason")]
     info, metadata, quota = _details(_list(error, "details"))
@@ -104,9 +104,3 @@ def _message(error: Mapping[str, Any], errors: Sequence[Mapping[str, Any]]) -> s
 def _list(value: Mapping[str, Any], key: str) -> list[Any]:
     entries = value.get(key)
     return entries if isinstance(entries, list) else []
-
-
-def _first_line(text: str) -> str:
-    """Return what an answer that is not JSON says, without its markup."""
-    plain = " ".join(re.sub(r"<(script|style).*?</\1>|<[^>]*>", " ", text, flags=re.S).split())
-    return plain[:200] or "an answer without a text"

@@ -7,12 +7,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bigmachine.cloud import for_each
+from bigmachine.cloud import for_each, nearest_name
 from bigmachine.errors import UsageError
 
 from ._api import Api
 from ._errors import GcpError
-from ._option_formats import nearest
 
 # Types with 2 vCPUs and 8 GiB. E2 comes first: its vCPUs count against the quota CPUS, which every
 # project has ("Allocation quotas"), and no series is offered in more zones.
@@ -179,7 +178,7 @@ async def _hint(api: Api, name: str, zones: Collection[str]) -> str:
         listed = await api.read_all("machine_types.list", zone=min(zones))
     except GcpError:
         listed = []
-    return nearest(name, (raw.name for raw in listed), example="n2-standard-4")
+    return nearest_name(name, (raw.name for raw in listed), example="n2-standard-4")
 
 
 def _some(names: Sequence[str], most: int = 8) -> str:

@@ -6,9 +6,9 @@ resources using labels" in the Compute Engine documentation.
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Iterable
+
+from bigmachine.system import one_name_problem
 
 LABEL_PREFIX = "bigmachine-"
 
@@ -60,23 +60,10 @@ def region_of(zone: str) -> str:
     return zone.rpartition("-")[0]
 
 
-def nearest(name: str, names: Iterable[str], *, example: str) -> str:
-    """Return what may be meant by a name that Google does not have, as the end of a sentence."""
-    known = sorted(set(names))
-    matches = [each for each in known if name in each] or difflib.get_close_matches(name, known, 1)
-    return f"did you mean {matches[0]!r}?" if matches else f"a name is like {example!r}."
-
-
 def _tidy(name: str, pattern: re.Pattern[str]) -> str:
     """Return ``"; did you mean …?"`` for a name in capitals, with spaces or underscores, or ""."""
     tidy = name.strip().lower().replace("_", "-")
     return f"; did you mean {tidy!r}?" if pattern.fullmatch(tidy) else ""
-
-
-def _separate(option: str, name: str) -> str:
-    """Return how several names are written that came as one text; "" for a single name."""
-    names = re.split(r"[\s,;]+", name.strip())
-    return f"must be one name each: pass {option}={names}" if len(names) > 1 else ""
 
 
 def project_problem(project: str) -> str | None:
@@ -121,7 +108,7 @@ def _zones_problem(zones: tuple[str, ...]) -> str | None:
                 return f"must be zones, like '{zone}-a', not a region: pass region={zone!r}"
             hint = _aws(zone) or _tidy(zone, _ZONE)
             return (
-                _separate("zones", zone)
+                one_name_problem("zones", zone)
                 or f"must be zones, like 'europe-west3-a', not {zone!r}{hint}"
             )
     regions = sorted({region_of(zone) for zone in zones})
@@ -148,7 +135,7 @@ def machine_type_problem(types: tuple[str, ...]) -> str | None:
         if not _MACHINE_TYPE.fullmatch(name):
             hint = _tidy(name, _MACHINE_TYPE)
             return (
-                _separate("machine_type", name)
+                one_name_problem("machine_type", name)
                 or f"must be machine types, like 'n2-standard-4', not {name!r}{hint}"
             )
     return None
@@ -212,7 +199,7 @@ def tags_problem(tags: tuple[str, ...]) -> str | None:
         return f"must be at most {_MAX_TAGS}"
     for tag in tags:
         if not _NAME.fullmatch(tag):
-            return (
+            return one_name_problem("network_tags", tag) or (
                 f"must have 1 to 63 lowercase letters, digits and hyphens, and begin with a "
                 f"letter, not {tag!r}"
             )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bigmachine.cloud import nearest_name
 from bigmachine.errors import UsageError
 
 from ._api import Api
 from ._errors import GcpError
 from ._gcloud import gcloud_property
-from ._option_formats import last_part, nearest, region_of
+from ._option_formats import last_part, region_of
 from ._options import GcpOptions
 
 
@@ -41,7 +42,7 @@ async def find_place(api: Api, o: GcpOptions) -> Place:
         if not error.is_not_found or "/regions/" not in error.message:
             raise
         listed = await api.read_all("regions.list")
-        hint = nearest(region, (item.name for item in listed), example="europe-west3")
+        hint = nearest_name(region, (item.name for item in listed), example="europe-west3")
         raise UsageError(
             f"region: Google has no region {region!r} for the project {api.project!r}; {hint} List "
             f"all with `gcloud compute regions list`"
