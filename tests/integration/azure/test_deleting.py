@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from bigmachine.errors import BigmachineError
 from tests.support.azure.errors import ArmError
 from tests.support.azure.orphans import add_orphan
 
@@ -26,6 +27,23 @@ def test_new_vm_is_deleted_before_stop_returns_though_azure_hides_it(run, arm, m
                 arm.refuse(f"{group}.{method}", NOT_FOUND, when=is_begun)
         await kit.system.stop(instance)
         assert arm.vms.all == {}
+
+    run(test)
+
+
+def test_disk_that_is_locked_keeps_the_security_group_from_nothing(run, arm):
+    async def test(kit):
+        await kit.start()
+        add_orphan(arm, "Microsoft.Compute/disks", "bm-test-0123abcd-m7_OsDisk_1_0")
+        locked = ArmError(409, "ScopeLocked", "The scope … cannot perform delete operation …")
+        arm.refuse("disks.delete", locked, times=9, when=lambda call: "-m7" in call.name)
+        arm.edit("network_security_groups.list", lambda answer: {**answer, "value": []})
+        with pytest.raises(BigmachineError, match="a lock forbids the change"):
+            await kit.system.shutdown()
+        assert [one.partition(" ")[0] for one in arm.leftovers()] == ["disks"]
+        arm.faults.pending.clear()
+        await kit.system.shutdown()
+        assert arm.leftovers() == []
 
     run(test)
 

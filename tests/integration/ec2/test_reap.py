@@ -222,10 +222,15 @@ def test_refused_deletion_is_reported_as_a_failure(region, dead, capsys):
     region.aws.reset()
 
 
-def test_missing_permission_to_list_is_a_failure_that_names_it(region, capsys):
+def test_list_that_is_denied_is_named_and_the_others_are_shown(region, dead, capsys):
+    region.fill(DEAD, dead, machines=1)
     region.aws.refuse("DescribeLaunchTemplates", "UnauthorizedOperation", status=403)
     assert main(["ps", "ec2"]) == 1
-    assert "may not call ec2:DescribeLaunchTemplates" in capsys.readouterr().err
+    out, err = capsys.readouterr()
+    assert "this may not be all: more may be left: " in err
+    assert "may not call ec2:DescribeLaunchTemplates" in err
+    assert [kind in out for kind in ("i-", "vol-", "sg-", "lt-")] == [True, True, True, False]
+    region.aws.reset()
 
 
 def test_ps_and_reap_send_none_of_setups_requests(region, dead):

@@ -8,6 +8,7 @@ import pickle
 import pytest
 import trio
 
+from bigmachine.boot import Driver
 from bigmachine.errors import (
     BigmachineError,
     IncompleteListError,
@@ -17,6 +18,7 @@ from bigmachine.errors import (
 )
 from bigmachine.system import Instance
 from bigmachine_gcp import GcpOptions, GcpSystem
+from bigmachine_gcp._labels import description
 from tests.support.gcp.errors import GceError
 from tests.support.gcp.gce import REGION, ZONE
 from tests.support.waiting import eventually
@@ -386,6 +388,22 @@ def test_instances_says_that_a_zone_is_not_seen_and_lists_the_others(run, gce):
     run(test)
 
 
+@pytest.mark.usefixtures("consistent")
+def test_list_that_fails_is_told_with_what_the_others_have(run, gce):
+    async def test(kit):
+        [instance] = await kit.start()
+        kinds = {"disks.aggregatedList": "disk", "firewalls.list": "firewall-rule"}
+        for method, missing in kinds.items():
+            gce.refuse(method, DENIED)
+            with pytest.raises(IncompleteListError, match="more may be left: ") as caught:
+                await kit.system.instances()
+            found = [one.kind for one in caught.value.found]
+            assert found == ["instance", *({*kinds.values()} - {missing})]
+            assert caught.value.found[0].id == instance.id
+
+    run(test)
+
+
 @pytest.mark.long
 def test_disk_that_somebody_detached_is_listed_and_freed(run, gce):
     async def test(kit):
@@ -475,6 +493,24 @@ def test_failed_shutdown_says_what_may_be_left(run, gce):
             await kit.system.shutdown()
 
     run(test)
+
+
+def test_shutdown_without_a_list_of_disks_frees_all_that_it_can(run, gce):
+    async def test(kit):
+        await kit.start()
+        gce.refuse("disks.list", DENIED, when=lambda call: call.zone == OTHER_ZONE)
+        gce.disks.add(ZONE, "bm-test-0123abcd-m7-data-0", **own(kit))
+        with pytest.raises(BigmachineError, match=f"{SESSION} may still have instances"):
+            await kit.system.shutdown()
+        assert gce.leftovers() == []
+
+    run(test, zones=[OTHER_ZONE, ZONE])
+
+
+def own(kit):
+    """Return what marks a disk as one of the kit's session."""
+    labels = {"bigmachine-session": "test-0123abcd"}
+    return {"labels": labels, "description": description(SESSION, Driver.here(), kit.options)}
 
 
 def test_shutdown_fails_if_a_zone_of_the_session_is_not_seen(run, gce, monkeypatch):

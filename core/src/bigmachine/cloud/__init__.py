@@ -30,6 +30,7 @@ from ._metadata import MetadataError as MetadataError
 from ._metadata import parse_time as parse_time
 from ._nearest_name import nearest_name as nearest_name
 from ._network_advice import network_advice as network_advice
+from ._note_errors import note_errors as note_errors
 from ._offer import Offer as Offer
 from ._parallel import Parallel as Parallel
 from ._parallel import Pending as Pending

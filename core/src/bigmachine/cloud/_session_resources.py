@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import abc
-import contextlib
 import logging
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import ClassVar, Generic, Protocol, TypeVar
 
 from .._events import Event, MachineChanged
@@ -14,6 +13,7 @@ from ..errors import MachineStopped, StopReason
 from ..system import VmOptions
 from ._errors import CloudError
 from ._immortal import warn_of_end, warn_of_start
+from ._note_errors import note_errors
 
 # A machine that the driver ends has ended its services before it is stopped.
 _BY_DRIVER = (StopReason.SHUTDOWN, StopReason.CANCELLED, StopReason.COST, StopReason.IDLE)
@@ -78,7 +78,10 @@ class SessionResources(abc.ABC, Generic[VmT]):
 
     @abc.abstractmethod
     async def free_leftovers(self) -> None:
-        """Delete all that instances use, also what is only known by its tags."""
+        """Delete all that instances use, also what is only known by its tags.
+
+        What can't be listed or deleted keeps nothing else from being deleted: see `note_errors`.
+        """
 
     async def free_requests(self) -> None:
         """Cancel what might launch more instances. There is nothing by default."""
@@ -146,7 +149,7 @@ class SessionResources(abc.ABC, Generic[VmT]):
         can be called again.
         """
         errors: list[CloudError] = []
-        with _noted(errors):
+        with note_errors(errors):
             await self.free_requests()
         kept = await self._immortals() if self._options.immortal else {}
         known = {*self.ids.values(), *self.unconfirmed} - {*kept.values()}
@@ -169,7 +172,7 @@ class SessionResources(abc.ABC, Generic[VmT]):
                 firewall=self.firewall,
             )
         else:
-            with _noted(errors):
+            with note_errors(errors):
                 await self.free_leftovers()
         if errors:
             raise errors[0]
@@ -179,12 +182,3 @@ class SessionResources(abc.ABC, Generic[VmT]):
         """Return the ids of the machines that outlive the session, by name."""
         vms = {name: await self.describe(id) for name, id in self.ids.items()}
         return {name: vm.id for name, vm in vms.items() if vm and not vm.has_ended}
-
-
-@contextlib.contextmanager
-def _noted(errors: list[CloudError]) -> Iterator[None]:
-    """Add an error to the list, and go on."""
-    try:
-        yield
-    except CloudError as error:
-        errors.append(error)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 from .._events import Event
 from .._identity import Identity
 from .._values import Instance, Keepalive
-from ..errors import BigmachineError
+from ..errors import BigmachineError, IncompleteListError
 from ..system import Capability, System, VmOptions, check_options
 from ._access import Access
 from ._errors import CloudError
@@ -96,6 +96,17 @@ class CloudSystem(System):
             yield
         except CloudError as error:
             raise self.explain(error) from error
+
+    def listed(self, found: Sequence[Instance], errors: Sequence[CloudError]) -> Sequence[Instance]:
+        """Return what was found, for `instances`; ``errors`` are those of lists that have failed.
+
+        What these would have is unknown: raises `IncompleteListError`, with what was found.
+        """
+        if errors:
+            raise IncompleteListError(
+                f"more may be left: {self.explain(errors[0])}", found=found
+            ) from errors[0]
+        return found
 
     def expect_bare_metal(self) -> None:
         """Wait longer for boots: some machines may be bare metal.

@@ -16,7 +16,6 @@ from ._vm import Vm
 
 if TYPE_CHECKING:
     from ._account import Account
-    from ._errors import AzureError
 
 
 class SessionResources(cloud.SessionResources[Vm]):
@@ -73,23 +72,29 @@ class SessionResources(cloud.SessionResources[Vm]):
     async def free_leftovers(self) -> None:
         """Delete what VMs have left, and the security group; then look once more.
 
-        A list may lack what a failed or forced request has just left: then that look is later. One
-        that fails keeps nothing else from being deleted.
+        A list may lack what a failed or forced request has just left: then that look is later. What
+        fails keeps nothing else from being deleted.
         """
         account = self._account()
-        await account.vms.delete_parts()
-        errors: list[AzureError] = []
+        errors: list[cloud.CloudError] = []
+        with cloud.note_errors(errors):
+            await account.vms.delete_parts()
+        last: list[cloud.CloudError] = []
         for look_at in (-math.inf, account.vms.listed_at):
             await trio.sleep_until(look_at)
-            found, errors = await account.leftovers.find(
-                session=self.session, group=self._group, has_ended=True
-            )
-            await account.leftovers.free(found)
+            last.clear()
+            with cloud.note_errors(last):
+                found, of_lists = await account.leftovers.find(
+                    session=self.session, group=self._group, has_ended=True
+                )
+                last += of_lists
+                await account.leftovers.free(found)
         if self.security_group_id:
-            await account.resources.delete([self.security_group_id])
-        self.security_group_id = ""
-        if errors:
-            raise errors[0]
+            with cloud.note_errors(errors):
+                await account.resources.delete([self.security_group_id])
+                self.security_group_id = ""
+        for error in (*errors, *last):
+            raise error
 
     @property
     def _group(self) -> str:

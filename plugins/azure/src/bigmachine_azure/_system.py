@@ -11,7 +11,7 @@ import trio
 
 from bigmachine.boot import LaunchRequest
 from bigmachine.cloud import CONTACT_SECONDS, CloudSystem
-from bigmachine.errors import BigmachineError, IncompleteListError, StartError, StopReason
+from bigmachine.errors import BigmachineError, StartError, StopReason
 from bigmachine.system import CheckReport, Instance, Notice, Termination
 
 from ._options import AzureOptions, check_offline
@@ -198,12 +198,7 @@ class AzureSystem(CloudSystem):
             leftovers, errors = await self._leftovers.find()
             await self._prices.fetch(vm.price_key for vm in vms)
         vms.sort(key=lambda vm: not vm.is_stopped_and_billed)
-        found = [*self._priced(vms), *leftovers]
-        if errors:
-            raise IncompleteListError(
-                f"more may be left: {self.explain(errors[0])}", found=found
-            ) from errors[0]
-        return found
+        return self.listed([*self._priced(vms), *leftovers], errors)
 
     # -- on the machine ---------------------------------------------------------------
 

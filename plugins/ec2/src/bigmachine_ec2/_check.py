@@ -194,7 +194,7 @@ class Check:
         """Find resources of sessions, of any driver."""
         kinds = (REQUEST, VOLUME, GROUP, TEMPLATE)
         steps: list[Callable[[], Awaitable[Sequence[Vm | Instance]]]] = [self.region.vms.find]
-        steps += [functools.partial(self.region.leftovers.find, [kind]) for kind in kinds]
+        steps += [functools.partial(self.region.leftovers.find, kind) for kind in kinds]
 
         async def find(step: Callable[[], Awaitable[Sequence[Vm | Instance]]]) -> None:
             with contextlib.suppress(AwsError):  # the reads show it

@@ -9,7 +9,7 @@ from typing import Any
 
 import trio
 
-from bigmachine.cloud import for_each, poll_intervals
+from bigmachine.cloud import CloudError, for_each, note_errors, poll_intervals
 from bigmachine.system import Instance
 
 from . import _tags
@@ -96,9 +96,18 @@ class Leftovers:
     def __init__(self, api: Api) -> None:
         self._api = api
 
-    async def find(self, kinds: Iterable[ResourceKind], *, session: str = "*") -> list[Instance]:
-        """List the resources of these kinds, in their order, of one session or of all."""
-        return [found for kind in kinds for found in await self._find(kind, session)]
+    async def find_each(
+        self, kinds: Iterable[ResourceKind], errors: list[CloudError]
+    ) -> list[Instance]:
+        """List all sessions' resources of these kinds, in their order.
+
+        A kind that can't be listed keeps no other from being listed: its error is noted.
+        """
+        found: list[Instance] = []
+        for kind in kinds:
+            with note_errors(errors):
+                found += await self.find(kind)
+        return found
 
     async def free(self, ids: Iterable[str]) -> None:
         """Delete resources by id; return when all are deleted. One that does not exist is fine.
@@ -118,7 +127,8 @@ class Leftovers:
                 return
             await trio.sleep(delay)
 
-    async def _find(self, kind: ResourceKind, session: str) -> list[Instance]:
+    async def find(self, kind: ResourceKind, *, session: str = "*") -> list[Instance]:
+        """List the resources of this kind, of one session or of all."""
         raws = await self._api.read_all(
             kind.describe,
             kind.list_key,
@@ -132,7 +142,7 @@ class Leftovers:
         return found
 
     async def _is_ours(self, id: str) -> bool:
-        return id in {found.id for found in await self._find(_kind_of(id), "*")}
+        return id in {found.id for found in await self.find(_kind_of(id))}
 
     async def _free(self, id: str) -> None:
         kind, unlisted, begin = _kind_of(id), 0, trio.current_time()

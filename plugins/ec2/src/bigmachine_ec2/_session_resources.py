@@ -76,7 +76,7 @@ class SessionResources(cloud.SessionResources[Vm]):
         leftovers, ids = self._region().leftovers, {known}
 
         async def find(kind: ResourceKind) -> None:
-            ids.update(one.id for one in await leftovers.find([kind], session=self.session))
+            ids.update(one.id for one in await leftovers.find(kind, session=self.session))
 
         try:
             await cloud.for_each(kinds, find)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from bigmachine.boot import LaunchRequest
-from bigmachine.cloud import CloudSystem
+from bigmachine.cloud import CloudError, CloudSystem
 from bigmachine.errors import BigmachineError, StopReason
 from bigmachine.system import CheckReport, Instance, Notice, Termination
 
@@ -207,15 +207,16 @@ class Ec2System(CloudSystem):
         from ._leftovers import FREED_AFTER_INSTANCES, FREED_BEFORE_INSTANCES
 
         is_public = self.options.public_address
+        errors: list[CloudError] = []
         with self.readable():
-            before = await self._leftovers.find(FREED_BEFORE_INSTANCES)
+            before = await self._leftovers.find_each(FREED_BEFORE_INSTANCES, errors)
             vms = await self._vms.find()
-            after = await self._leftovers.find(FREED_AFTER_INSTANCES)
+            after = await self._leftovers.find_each(FREED_AFTER_INSTANCES, errors)
             await self._prices.fetch(vm.price_key for vm in vms)
         instances = (
             self._prices.priced(vm.instance(is_public=is_public), vm.price_key) for vm in vms
         )
-        return [*before, *instances, *after]
+        return self.listed([*before, *instances, *after], errors)
 
     # -- on the machine ---------------------------------------------------------------
 

@@ -45,14 +45,11 @@ class Leftovers:
         self._api = api
         self._options = options
 
-    async def find_reachable(self) -> tuple[list[Instance], list[str]]:
-        """List the disks and the firewall rules of all sessions, in this order.
-
-        Returns the zones that Google can't reach now, too.
-        """
+    async def find_reachable_disks(self) -> tuple[list[Instance], list[str]]:
+        """List the disks of all sessions; return the zones that Google can't reach now, too."""
         filter = _labels.label_filter(session="*")
         raws, unseen = await self._api.read_reachable("disks.aggregated_list", filter=filter)
-        return [*_of_disks(raws), *await self.find_rules()], unseen
+        return _of_disks(raws), unseen
 
     async def find_disks(self, *, session: str = "", zones: Sequence[str] = ()) -> list[Instance]:
         """List the disks of a session, or of all, in these zones, or in all of the project."""

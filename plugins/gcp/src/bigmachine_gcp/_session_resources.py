@@ -85,11 +85,24 @@ class SessionResources(cloud.SessionResources[Vm]):
             raise unfinished_error(_OPERATION_SECONDS)
 
     async def free_leftovers(self) -> None:
-        """Delete disks, and the instances that keep them; and the firewall rule."""
+        """Delete disks, and the instances that keep them; and the firewall rule.
+
+        A zone whose disks can't be listed, or a disk that can't be deleted, keeps nothing else.
+        """
         from ._leftovers import users_of
 
         project = self._project()
-        disks = await project.leftovers.find_disks(session=self.session, zones=self.zones)
-        await project.vms.delete(users_of(disks, self.session))
-        await project.leftovers.free([*disks, *([self.rule] if self.rule else [])])
-        self.rule = None
+        disks: list[Instance] = []
+        errors: list[cloud.CloudError] = []
+        for zones in [[zone] for zone in self.zones] or [[]]:
+            with cloud.note_errors(errors):
+                disks += await project.leftovers.find_disks(session=self.session, zones=zones)
+        with cloud.note_errors(errors):
+            await project.vms.delete(users_of(disks, self.session))
+            await project.leftovers.free(disks)
+        if self.rule is not None:
+            with cloud.note_errors(errors):
+                await project.leftovers.free([self.rule])
+                self.rule = None
+        if errors:
+            raise errors[0]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from bigmachine.boot import LaunchRequest
-from bigmachine.cloud import CONTACT_SECONDS, CloudSystem
+from bigmachine.cloud import CONTACT_SECONDS, CloudError, CloudSystem, note_errors
 from bigmachine.errors import BigmachineError, IncompleteListError, StartError, StopReason
 from bigmachine.system import CheckReport, Instance, Notice, Termination
 
@@ -189,18 +189,25 @@ class GcpSystem(CloudSystem):
 
     async def instances(self) -> Sequence[Instance]:
         """List what is labelled with a session in the project: instances and other resources."""
+        disks: Sequence[Instance] = ()
+        rules: Sequence[Instance] = ()
+        more_unseen: Sequence[str] = ()
+        errors: list[CloudError] = []
         with self.readable():
             vms, unseen = await self._vms.find_reachable()
-            leftovers, more_unseen = await self._leftovers.find_reachable()
+            with note_errors(errors):
+                disks, more_unseen = await self._leftovers.find_reachable_disks()
+            with note_errors(errors):
+                rules = await self._leftovers.find_rules()
             await self._prices.fetch(vm.price_key for vm in vms)
-        found = [*(self._prices.priced(vm.instance()) for vm in vms), *leftovers]
+        found = [*(self._prices.priced(vm.instance()) for vm in vms), *disks, *rules]
         if places := sorted({*unseen, *more_unseen}):
             raise IncompleteListError(
                 f"Google can't reach {', '.join(places)} now, so it is unknown what sessions have "
                 f"there",
                 found=found,
             )
-        return found
+        return self.listed(found, errors)
 
     # -- on the machine ---------------------------------------------------------------
 
