@@ -234,7 +234,7 @@ def test_unreadable_address_does_not_hold_up_the_machine(monkeypatch):
             return await trio.to_thread.run_sync(guest.address, server.url)
 
     assert trio.run(functools.partial(main, status=403)) == ""
-    monkeypatch.setattr(_guest_setup, "_ADDRESS_SECONDS", 0.05)
+    monkeypatch.setattr("bigmachine.cloud.guest._guest_setup._ADDRESS_SECONDS", 0.05)
     assert trio.run(functools.partial(main, status=410)) == ""
     monkeypatch.setattr(Azure, "answer", strange)
     assert trio.run(main) == ""

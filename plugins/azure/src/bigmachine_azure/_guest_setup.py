@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping, Sequence
 
-import trio
-
-from bigmachine.cloud import GuestSetup, MetadataError, empty_disk
+from bigmachine.cloud import GuestSetup, empty_disk
 
 from ._login import SSH_USER
 from ._metadata import Metadata
 from ._options import AzureOptions
 
 _PRIVATE = "network/interface/0/ipv4/ipAddress/0/privateIpAddress"
-_ADDRESS_SECONDS = 10.0  # it is only shown to the user: the setup does not wait longer for it
 
 
 def data_units(count: int) -> tuple[str, ...]:
@@ -58,13 +54,7 @@ class AzureGuestSetup(GuestSetup):
         """Return the user that cloud-init makes, as the VM's ``osProfile`` has it."""
         return SSH_USER
 
-    def address(self, metadata_url: str) -> str:
-        """Return this machine's address, the public one if it has one; "" if it is unknown."""
+    async def find_address(self, metadata_url: str) -> str:
+        """Return this machine's address, the public one if it has one."""
         metadata = Metadata(metadata_url)
-
-        async def read() -> str:
-            with trio.move_on_after(_ADDRESS_SECONDS), contextlib.suppress(MetadataError):
-                return await metadata.public_address() or await metadata.read(_PRIVATE) or ""
-            return ""
-
-        return trio.run(read)
+        return await metadata.public_address() or await metadata.read(_PRIVATE) or ""

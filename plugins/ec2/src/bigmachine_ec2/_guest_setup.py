@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping, Sequence
 
-import trio
-
-from bigmachine.cloud import GuestSetup, MetadataError
+from bigmachine.cloud import GuestSetup
 
 from ._notices import Metadata
 from ._options import Ec2Options
@@ -31,14 +28,11 @@ class Ec2GuestSetup(GuestSetup):
 
         return find_local_disks()
 
-    def address(self, metadata_url: str) -> str:
-        """Return this machine's address, the public one if it has one; "" if it is unknown."""
+    async def find_address(self, metadata_url: str) -> str:
+        """Return this machine's address, the public one if it has one."""
         metadata = Metadata(metadata_url)
-        with contextlib.suppress(MetadataError):
-            for path in ("public-ipv4", "local-ipv4"):
-                if found := trio.run(metadata.read, path):
-                    return found.decode("ascii", "replace")
-        return ""
+        found = await metadata.read("public-ipv4") or await metadata.read("local-ipv4") or b""
+        return found.decode("ascii", "replace")
 
 
 def read_guest_setup(o: Ec2Options) -> Ec2GuestSetup:

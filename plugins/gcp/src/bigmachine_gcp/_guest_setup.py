@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping, Sequence
 
-import trio
-
-from bigmachine.cloud import GuestSetup, MetadataError
+from bigmachine.cloud import GuestSetup
 
 from ._metadata import Metadata
 from ._options import GcpOptions
@@ -46,12 +43,9 @@ class GcpGuestSetup(GuestSetup):
         """Return the user that Google's guest agent makes, by the instance's metadata."""
         return SSH_USER
 
-    def address(self, metadata_url: str) -> str:
-        """Return this machine's address, the external one if it has one; "" if it is unknown."""
+    async def find_address(self, metadata_url: str) -> str:
+        """Return this machine's address, the external one if it has one."""
         card = "instance/network-interfaces/0"
         metadata = Metadata(metadata_url)
-        with contextlib.suppress(MetadataError):
-            for path in (f"{card}/access-configs/0/external-ip", f"{card}/ip"):
-                if found := trio.run(metadata.read, path):
-                    return found
-        return ""
+        external = await metadata.read(f"{card}/access-configs/0/external-ip")
+        return external or await metadata.read(f"{card}/ip") or ""

@@ -12,8 +12,9 @@ import time
 from pathlib import Path
 
 import pytest
+import trio
 
-from bigmachine.cloud import GuestError, GuestSetup
+from bigmachine.cloud import GuestError, GuestSetup, MetadataError
 from bigmachine.cloud.guest import _guest_setup
 from bigmachine.cloud.guest._files import File
 from bigmachine.cloud.guest._guest_setup import use_for_temporary_and_cached_files
@@ -52,6 +53,36 @@ def test_machine_without_the_disks_of_its_options_is_an_error(tmp_path):
     guest = GuestSetup(data_folder=str(tmp_path), local_disks=True)
     with pytest.raises(GuestError, match=r"has no local disk; the block devices are \w"):
         guest.apply()
+
+
+@pytest.mark.parametrize(
+    ("find", "shown"),
+    [
+        (lambda: trio.sleep(0), "10.0.0.7"),
+        (trio.sleep_forever, "ADDRESS"),
+        (lambda: _raise(MetadataError("there is no metadata service")), "ADDRESS"),
+    ],
+    ids=["found", "silent", "failed"],
+)
+def test_setup_does_not_wait_for_an_address_that_is_merely_shown(find, shown, monkeypatch, capsys):
+    monkeypatch.setattr(_guest_setup, "_ADDRESS_SECONDS", 0.01)
+
+    class Guest(GuestSetup):
+        __slots__ = ()
+
+        def allow_login(self):
+            return "ubuntu"
+
+        async def find_address(self, metadata_url):
+            await find()
+            return "10.0.0.7"
+
+    assert Guest(has_ssh=True).apply() == "ubuntu"
+    assert capsys.readouterr().err == f"to log in: ssh ubuntu@{shown}\n"
+
+
+async def _raise(error):
+    raise error
 
 
 def test_disks_are_prepared_before_they_are_looked_for(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import tempfile
@@ -11,6 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+import trio
+
+from .._metadata import MetadataError
 from ._commands import GuestError
 from ._files import File, check_size, read_files
 from ._public_keys import read_public_keys
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
 # does not serve hung.
 _SECONDS = 90.0
 _ATTACH_SECONDS = 60.0
+_ADDRESS_SECONDS = 10.0  # it is only shown to the user: the setup does not wait longer for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +95,16 @@ class GuestSetup:
             start_units(self.units, deadline=deadline)
         return user
 
+    def address(self, metadata_url: str) -> str:
+        """Return this machine's address, the public one if it has one; "" if it is unknown."""
+
+        async def find() -> str:
+            with trio.move_on_after(_ADDRESS_SECONDS), contextlib.suppress(MetadataError):
+                return await self.find_address(metadata_url)
+            return ""
+
+        return trio.run(find)
+
     # -- what differs between clouds --------------------------------------------------
 
     def prepare_disks(self, *, deadline: float) -> None:
@@ -115,8 +130,11 @@ class GuestSetup:
 
         return allow_login(self.ssh_keys)
 
-    def address(self, metadata_url: str) -> str:
-        """Return this machine's address, the public one if it has one; "" if it is unknown."""
+    async def find_address(self, metadata_url: str) -> str:
+        """Look `address` up; "" for none. It is cancelled after some seconds.
+
+        Raises `MetadataError`.
+        """
         return ""
 
     # -- steps ------------------------------------------------------------------------
