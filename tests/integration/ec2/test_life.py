@@ -100,6 +100,10 @@ def test_unknown_instance_has_ended_unless_it_is_new(run, aws):
         assert await kit.system.keepalive_failed(instance) is None
         unknown = Instance("m9.test-0123abcd.bigmachine", "", id="i-0123456789abcdef0")
         assert "no longer has this instance" in (await kit.system.keepalive_failed(unknown)).detail
+        looks = aws.count("DescribeInstances")
+        nobody = await kit.system.keepalive_failed(Instance("m9.x-0123abcd.bigmachine", "x:1"))
+        assert "it is no instance of this session" in nobody.detail
+        assert aws.count("DescribeInstances") == looks
 
     run(test)
 

@@ -47,6 +47,8 @@ from ._retries import Retries as Retries
 from ._scope import Refusals as Refusals
 from ._scope import RuledOut as RuledOut
 from ._scope import Scope as Scope
+from ._session_facts import resource_details as resource_details
+from ._session_facts import session_facts as session_facts
 from ._session_resources import SessionResources as SessionResources
 from ._session_resources import SessionVm as SessionVm
 from ._system import CONTACT_SECONDS as CONTACT_SECONDS

@@ -7,13 +7,12 @@ the VM's.
 
 from __future__ import annotations
 
-import datetime
 import logging
 from collections.abc import Mapping
 from typing import Any
 
-from bigmachine.boot import PORT as DEFAULT_PORT
 from bigmachine.boot import Driver
+from bigmachine.cloud import resource_details, session_facts
 
 from ._names import session_resource_name
 from ._option_formats import MAX_TAG_VALUE, TAG_PREFIX
@@ -29,14 +28,6 @@ REQUEST = TAG_PREFIX + "request"
 """The token of the request that launched it, to find what a request without an answer launched."""
 DRIVER = TAG_PREFIX + "driver"
 """The driver, to find out whether it is alive."""
-HOST = TAG_PREFIX + "host"
-"""The driver's computer."""
-USER = TAG_PREFIX + "user"
-"""The user that the driver runs as."""
-COMMAND = TAG_PREFIX + "command"
-"""The driver's program and its options; see `Driver.command`."""
-STARTED = TAG_PREFIX + "started"
-"""When the session began to start machines, in UTC."""
 PORT = TAG_PREFIX + "port"
 """The port of its machines, if that is not the default."""
 IMMORTAL = TAG_PREFIX + "immortal"
@@ -44,19 +35,11 @@ IMMORTAL = TAG_PREFIX + "immortal"
 
 
 def session_tags(session: str, driver: Driver, o: AzureOptions) -> dict[str, str]:
-    """Return the tags of a session's resources, with the current time."""
-    now = datetime.datetime.now(datetime.UTC)
-    detailed = {USER: driver.user, COMMAND: driver.command} if o.detailed_tags else {}
-    return {
-        **o.own_tags,
-        SESSION: session,
-        DRIVER: str(driver),
-        HOST: tag_value(driver.host),
-        **{key: value for key, text in detailed.items() if (value := tag_value(text))},
-        STARTED: now.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        **({IMMORTAL: "yes"} if o.immortal else {}),
-        **({PORT: str(o.port)} if o.port != DEFAULT_PORT else {}),
-    }
+    """Return the tags of a session's resources, with the current time: see `session_facts`."""
+    facts = session_facts(
+        session, driver, o, is_detailed=o.detailed_tags, clean=lambda _, text: tag_value(text)
+    )
+    return {**o.own_tags, **{TAG_PREFIX + name: value for name, value in facts.items()}}
 
 
 def machine_tags(session: Mapping[str, str], machine: str, request: str) -> dict[str, str]:
@@ -109,5 +92,4 @@ def session_of(raw: Mapping[str, Any]) -> str:
 
 def details(tags: Mapping[str, str], *, kind: str, **more: str) -> dict[str, str]:
     """Return the details of an `Instance`, from a resource's tags."""
-    keys = {"session": SESSION, "driver": DRIVER, "host": HOST, "started": STARTED}
-    return {"kind": kind, **{key: tags.get(tag, "") for key, tag in keys.items()}, **more}
+    return resource_details(tags, prefix=TAG_PREFIX, kind=kind, **more)

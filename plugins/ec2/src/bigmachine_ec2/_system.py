@@ -162,16 +162,19 @@ class Ec2System(CloudSystem):
         """Return why the instance ended, as EC2 describes it; None if it runs."""
         from ._errors import AwsError
 
-        is_new = self._api.is_new(instance.id)  # now: the answer may take long
+        id = self.resources.id_of(instance)
+        if not id:
+            return Termination(StopReason.GONE, "it is no instance of this session")
+        is_new = self._api.is_new(id)  # now: the answer may take long
         with trio.move_on_after(self.keepalive().rpc_timeout):
             try:
-                vm = await self._vms.describe(instance.id)
+                vm = await self._vms.describe(id)
             except AwsError as error:
                 logger.warning("%s: the state of the instance is unknown: %s", instance.name, error)
                 return None
             if vm is not None:
                 return vm.termination() if vm.has_ended else None
-            if instance.id not in self.resources.ids.values() or not is_new:
+            if id not in self.resources.ids.values() or not is_new:
                 return Termination(StopReason.GONE, "EC2 no longer has this instance")
         return None
 

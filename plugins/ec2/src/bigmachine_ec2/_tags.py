@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import datetime
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from bigmachine.boot import PORT as DEFAULT_PORT
 from bigmachine.boot import Driver
+from bigmachine.cloud import resource_details, session_facts
 
 from ._options import TAG_PREFIX, Ec2Options
 
@@ -29,14 +28,6 @@ it by its id.
 """
 DRIVER = TAG_PREFIX + "driver"
 """The driver, to find out whether it is alive."""
-HOST = TAG_PREFIX + "host"
-"""The driver's computer."""
-USER = TAG_PREFIX + "user"
-"""The user that the driver runs as."""
-COMMAND = TAG_PREFIX + "command"
-"""The driver's program and its options; see `Driver.command`."""
-STARTED = TAG_PREFIX + "started"
-"""When the session began to start machines, in UTC."""
 PORT = TAG_PREFIX + "port"
 """The port of its machines, if that is not the default."""
 IMMORTAL = TAG_PREFIX + "immortal"
@@ -48,20 +39,14 @@ _SHORTEST_END = 3  # characters of an instance's id: mostly enough within one ta
 
 
 def session_tags(session: str, driver: Driver, o: Ec2Options) -> dict[str, str]:
-    """Return the tags of a session's resources, with the current time."""
-    now = datetime.datetime.now(datetime.UTC)
-    label = session.partition(".")[0]
-    detailed = {USER: driver.user, COMMAND: driver.command} if o.detailed_tags else {}
+    """Return the tags of a session's resources, with the current time: see `session_facts`."""
+    facts = session_facts(
+        session, driver, o, is_detailed=o.detailed_tags, clean=lambda _, text: tag_value(text)
+    )
     return {
         **o.own_tags,
-        "Name": f"bigmachine {label}",
-        SESSION: session,
-        DRIVER: str(driver),
-        HOST: tag_value(driver.host),
-        **{key: tag_value(text) for key, text in detailed.items() if text},
-        STARTED: now.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        **({IMMORTAL: "yes"} if o.immortal else {}),
-        **({PORT: str(o.port)} if o.port != DEFAULT_PORT else {}),
+        "Name": f"bigmachine {session.partition('.')[0]}",
+        **{TAG_PREFIX + name: value for name, value in facts.items()},
     }
 
 
@@ -91,8 +76,7 @@ def tags_of(raw: Mapping[str, Any]) -> dict[str, str]:
 
 def details(tags: Mapping[str, str], *, kind: str, **more: str) -> dict[str, str]:
     """Return the details of an `Instance`, from a resource's tags."""
-    keys = {"session": SESSION, "driver": DRIVER, "host": HOST, "started": STARTED}
-    return {"kind": kind, **{key: tags.get(tag, "") for key, tag in keys.items()}, **more}
+    return resource_details(tags, prefix=TAG_PREFIX, kind=kind, **more)
 
 
 def filters(tags: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:

@@ -7,14 +7,11 @@ the request that creates them; it can't be changed later.
 
 from __future__ import annotations
 
-import datetime
 import json
 import re
-from collections.abc import Mapping
 
-from bigmachine.boot import PORT as DEFAULT_PORT
 from bigmachine.boot import Driver
-from bigmachine.cloud import session_label, session_resource_name
+from bigmachine.cloud import session_facts, session_label, session_resource_name
 
 from ._option_formats import LABEL_PREFIX
 from ._options import GcpOptions
@@ -26,7 +23,7 @@ REQUEST = LABEL_PREFIX + "request"
 
 # Google documents no limit for instances; other descriptions of Compute Engine have 2,048
 # characters. An escaped character of JSON takes six.
-_MAX_HOST, _MAX_USER, _MAX_COMMAND = 64, 32, 128
+_MAX = {"host": 64, "user": 32, "command": 128}
 
 
 def session_labels(session: str, o: GcpOptions) -> dict[str, str]:
@@ -49,20 +46,15 @@ def label_filter(**labels: str) -> str:
 
 
 def description(session: str, driver: Driver, o: GcpOptions) -> str:
-    """Return the description of a session's resources, with the current time."""
-    now = datetime.datetime.now(datetime.UTC)
-    user, command = driver.user[:_MAX_USER], driver.command[:_MAX_COMMAND]
-    detailed = {"user": user, "command": command} if o.detailed_description else {}
+    """Return the description of a session's resources, with the current time: `session_facts`."""
     return json.dumps(
-        {
-            "session": session,
-            "driver": str(driver),
-            "host": driver.host[:_MAX_HOST],
-            **{key: text for key, text in detailed.items() if text},
-            "started": now.strftime("%Y-%m-%dT%H:%M:%SZ"),
-            **({"immortal": "yes"} if o.immortal else {}),
-            **({"port": str(o.port)} if o.port != DEFAULT_PORT else {}),
-        }
+        session_facts(
+            session,
+            driver,
+            o,
+            is_detailed=o.detailed_description,
+            clean=lambda name, text: text[: _MAX[name]],
+        )
     )
 
 
@@ -85,9 +77,3 @@ def session_of(name: str, description: str) -> str:
     session = parse_description(description).get("session", "")
     prefix = session_resource_name(session) if session else ""
     return session if prefix and re.fullmatch(rf"{re.escape(prefix)}(-.*)?", name) else ""
-
-
-def details(fields: Mapping[str, str], *, kind: str, **more: str) -> dict[str, str]:
-    """Return the details of an `Instance`, from the fields of a resource's description."""
-    keys = ("session", "driver", "host", "started")
-    return {"kind": kind, **{key: fields.get(key, "") for key in keys}, **more}

@@ -15,6 +15,7 @@ from bigmachine.cloud import (
     NAME_PREFIX,
     for_each,
     poll_intervals,
+    resource_details,
     session_label,
     session_resource_name,
 )
@@ -172,7 +173,7 @@ def _of_disk(raw: Any) -> Instance:
         address="",
         id=raw.name,
         zone=last_part(raw.zone),
-        details=_labels.details(
+        details=resource_details(
             fields, kind=DISK, state=raw.status, users=" ".join(map(_partial, raw.users))
         ),
     )
@@ -184,5 +185,5 @@ def _of_rule(raw: Any, project: str) -> Instance:
         name=f"{RULE}.{fields['session']}",
         address="",
         id=raw.name,
-        details=_labels.details(fields, kind=RULE, project=project),
+        details=resource_details(fields, kind=RULE, project=project),
     )

@@ -10,7 +10,14 @@ from typing import Any
 import trio
 
 from bigmachine.boot import PORT
-from bigmachine.cloud import NAME_PREFIX, Batch, for_each, poll_intervals, session_label
+from bigmachine.cloud import (
+    NAME_PREFIX,
+    Batch,
+    for_each,
+    poll_intervals,
+    resource_details,
+    session_label,
+)
 from bigmachine.system import Instance
 
 from . import _labels
@@ -113,7 +120,7 @@ class Vm:
             address=f"{host}:{port}" if host else "",
             id=self.resource_name,
             zone=self.zone,
-            details=_labels.details(
+            details=resource_details(
                 self.description,
                 kind="instance",
                 state=self.state,
