@@ -40,7 +40,7 @@ class Account(account.Account[Ec2System]):
             place=system._api.region,
             machines=f"{' or '.join(system.options.instance_types)}, {system.options.market}",
             network=system._plan.network.vpc,
-            price=highest(system._prices.per_hour(o.price_key) for o in system._plan.offers),
+            price=highest(system._prices.per_hour(o) for o in system._plan.offers),
         )
 
     async def find(self) -> Iterable[Resource]:

@@ -7,15 +7,17 @@ import logging
 import pytest
 import trio
 
+from bigmachine.cloud import within_max_price
 from bigmachine.errors import StartError
 from bigmachine.system import Instance
-from bigmachine_azure._budget import within_max_price
 from bigmachine_azure._disk_types import disk_price
 from bigmachine_azure._prices import PriceKey, Prices
 from tests.integration.azure.plans import plan
 from tests.support.azure.arm import LOCATION
 from tests.support.azure.fixtures import Kit
 from tests.support.azure.retail_prices import item
+
+logger = logging.getLogger("bigmachine.azure")
 
 SIZE = "Standard_D2s_v5"
 VM = 0.115
@@ -152,17 +154,17 @@ def test_spot_vms_above_the_highest_price_are_left_out(run, arm, caplog, max_pri
     made = plan(run, vm_size=sizes)
     prices = prices_of(arm, *(offer.price_key for offer in made.offers))
     with caplog.at_level(logging.WARNING, "bigmachine.azure"):
-        offers = within_max_price(prices, made.offers, max_price=max_price)
+        offers = within_max_price(prices, made.offers, max_price=max_price, logger=logger)
     on_demand = [f"on-demand {name}" for name in sizes]
     assert [f"{o.market} {o.type_name}" for o in offers] == [*bought, *on_demand]
     assert any("until prices fall" in text for text in caplog.messages) == (not bought)
     spot = [offer for offer in made.offers if offer.market == "spot"]
     if not bought:
         with pytest.raises(StartError, match=r"max_price: no spot instance costs \$0\.01 an hour"):
-            within_max_price(prices, spot, max_price=max_price)
+            within_max_price(prices, spot, max_price=max_price, logger=logger)
     arm.retail_prices.items.clear()  # Azure keeps to the limit itself
     prices = prices_of(arm, *(offer.price_key for offer in made.offers))
-    assert within_max_price(prices, made.offers, max_price=max_price) == made.offers
+    assert within_max_price(prices, made.offers, max_price=max_price, logger=logger) == made.offers
 
 
 @pytest.mark.parametrize(

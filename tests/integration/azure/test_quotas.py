@@ -141,9 +141,10 @@ def test_quota_that_other_resources_use_up_is_a_warning(run, arm, caplog):
 
 
 @pytest.mark.parametrize("method", ["usage.list", "usages.list"])
-def test_quotas_that_may_not_be_read_are_unknown(run, arm, method):
-    denied = ArmError(403, "AuthorizationFailed", "The client 'me' does not have authorization")
-    arm.refuse_always(method, denied)
+@pytest.mark.parametrize("code", ["AuthorizationFailed", "InternalListError"])
+def test_quotas_that_cannot_be_read_are_unknown(run, arm, method, code):
+    status = 403 if code == "AuthorizationFailed" else 400
+    arm.refuse_always(method, ArmError(status, code, "The client 'me' does not …"))
     assert len(plan(run).offers) == 2
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -33,6 +34,11 @@ def prices_in(aws: Aws, region: str) -> Prices:
     return prices
 
 
+def priced(market: str, zone: str) -> SimpleNamespace:
+    """Return what has the price of an instance in a zone."""
+    return SimpleNamespace(price_key=PriceKey(market, "c7i.large", zone))
+
+
 @pytest.mark.parametrize(
     ("region", "expected"),
     [
@@ -57,7 +63,7 @@ def test_price_list_is_that_of_the_regions_partition(aws, region, expected):
 def test_prices_in_other_currencies_are_never_taken_for_dollars(aws, region, currency):
     prices = prices_in(aws, region)
     for market in ("spot", "on-demand"):
-        assert prices.per_hour(PriceKey(market, "c7i.large", f"{region}a")) is None
+        assert prices.per_hour(priced(market, f"{region}a")) is None
     assert not aws.asked
     with pytest.raises(StartError) as caught:
         check_prices(prices, (), caller_arn="")
@@ -69,7 +75,7 @@ def test_prices_in_other_currencies_are_never_taken_for_dollars(aws, region, cur
 
 def test_govcloud_has_spot_prices_and_no_price_list(aws):
     prices = prices_in(aws, "us-gov-west-1")
-    assert prices.spot_per_hour(PriceKey("spot", "c7i.large", "us-gov-west-1a")) == SPOT
+    assert prices.spot_per_hour(priced("spot", "us-gov-west-1a")) == SPOT
     assert aws.count("GetProducts") == 0
     with pytest.raises(StartError, match="price list can't be read .* account in us-gov-west-1"):
         check_prices(prices, (), caller_arn="")

@@ -110,6 +110,16 @@ def test_without_price_permissions_machines_start_and_one_line_says_why(run, aws
     run(test)
 
 
+def test_prices_that_a_cost_limit_needs_are_waited_for(run, aws, monkeypatch):
+    monkeypatch.setattr("bigmachine_ec2._prices._TIMEOUT", 0.0)
+
+    async def test(kit):
+        await kit.setup()
+        assert kit.system._prices.failure is None
+
+    run(test, max_session_cost=1.0)
+
+
 @pytest.mark.parametrize("action", ["ec2:DescribeSpotPriceHistory", "pricing:GetProducts"])
 def test_cost_limit_without_price_permissions_is_refused(run, aws, action):
     aws.prices.denied.add(action.partition(":")[2])

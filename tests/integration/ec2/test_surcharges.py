@@ -106,7 +106,7 @@ def test_dedicated_tenancy_is_told_and_has_no_price(run, aws, dedicated, caplog)
         [line] = [r.getMessage() for r in caplog.records if "tenancy" in r.getMessage()]
         assert line.startswith(f"the tenancy of {dedicated.id} is dedicated: machines cost more")
         assert "$2 an hour" in line
-        assert {kit.system._prices.per_hour(o.price_key) for o in kit.system._plan.offers} == {None}
+        assert {kit.system._prices.per_hour(o) for o in kit.system._plan.offers} == {None}
 
     run(test)
 
@@ -140,7 +140,7 @@ def test_local_zones_are_used_only_if_named_and_have_no_price(run, aws, local_zo
         await kit.setup()
         [offer] = kit.system._plan.offers
         assert offer.subnet.zone == "us-east-1-atl-1a"
-        assert kit.system._prices.per_hour(offer.price_key) is None
+        assert kit.system._prices.per_hour(offer) is None
 
     run(by_default)
     run(named, subnets=[local_zone.id], market="on-demand")

@@ -138,4 +138,4 @@ def test_quota_that_others_use_up_is_a_warning(run, gce, caplog):
     with caplog.at_level(logging.WARNING, "bigmachine.gcp"):
         assert plan(run).offers
     [line] = caplog.messages
-    assert line.startswith("other instances use this project's quota up just now: 2 of N2_CPUS")
+    assert line.startswith("other resources use this project's quota up just now: 2 of N2_CPUS")

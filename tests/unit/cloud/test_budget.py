@@ -6,8 +6,15 @@ import logging
 
 import pytest
 
-from bigmachine.cloud import affordable, check_max_price, check_prices
+from bigmachine.cloud import (
+    affordable,
+    check_max_price,
+    check_prices,
+    price_seconds,
+    within_max_price,
+)
 from bigmachine.errors import StartError
+from bigmachine.system import VmOptions
 
 from .provider import Pool
 
@@ -65,3 +72,29 @@ def test_max_price_below_all_spot_prices_is_refused_or_a_warning(caplog):
     assert "the cheapest is small in a, for $0.05; until prices fall" in caplog.text
     with pytest.raises(StartError, match="for \\$0.05. Raise max_price, name other types"):
         check_max_price(prices, [SPOT, OTHER], max_price=0.04, logger=logger)
+
+
+def test_spot_offers_above_the_highest_price_are_left_out():
+    prices = Prices(0.05, 0.11, 0.23)
+    assert within_max_price(prices, ALL, max_price=0.1, logger=logger) == (SPOT, ON_DEMAND)
+    assert within_max_price(prices, ALL, max_price=0.11, logger=logger) == tuple(ALL)
+    assert within_max_price(prices, ALL, max_price=None, logger=logger) == tuple(ALL)
+    assert within_max_price(Prices(0.05), ALL, max_price=0.01, logger=logger) == (OTHER, ON_DEMAND)
+    with pytest.raises(StartError, match="max_price: no spot instance costs"):
+        within_max_price(prices, [SPOT, OTHER], max_price=0.01, logger=logger)
+
+
+def test_reason_why_prices_are_unknown_is_told_where_a_limit_needs_them():
+    failure = StartError("the price list is closed")
+    with pytest.raises(StartError, match="prices are unknown: the price list is closed") as caught:
+        check_prices(Prices(0.05), ALL, provider="Made-up Cloud", failure=failure)
+    assert caught.value.__cause__ is failure
+
+
+@pytest.mark.parametrize(
+    ("options", "is_needed"),
+    [({}, False), ({"max_session_cost": 1.0}, True), ({"max_price": 0.1}, True)],
+)
+def test_prices_that_a_limit_needs_are_waited_for_longer(options, is_needed):
+    seconds = price_seconds(VmOptions(**options), shown=10.0)
+    assert (seconds > 60.0) if is_needed else (seconds == 10.0)

@@ -16,6 +16,8 @@ from ._budget import Prices as Prices
 from ._budget import affordable as affordable
 from ._budget import check_max_price as check_max_price
 from ._budget import check_prices as check_prices
+from ._budget import price_seconds as price_seconds
+from ._budget import within_max_price as within_max_price
 from ._clock_skew import clock_advice as clock_advice
 from ._clock_skew import clock_skew as clock_skew
 from ._errors import CloudError as CloudError
@@ -37,6 +39,8 @@ from ._parallel import Pending as Pending
 from ._plain_text import plain_text as plain_text
 from ._python_release import python_release as python_release
 from ._quiet import quiet as quiet
+from ._quotas import Quota as Quota
+from ._quotas import Quotas as Quotas
 from ._rate_limiter import RateLimiter as RateLimiter
 from ._resource_names import NAME_PREFIX as NAME_PREFIX
 from ._resource_names import session_label as session_label

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
 from ..errors import StartError
+from ..system import VmOptions
 from ._offer import Offer
 
 OfferT = TypeVar("OfferT", bound=Offer)
 OfferT_contra = TypeVar("OfferT_contra", bound=Offer, contravariant=True)
 
 _MIN_SECONDS = 60.0  # what EC2 and GCE bill of each instance at least, by their price pages
+_NEEDED_SECONDS = 90.0
 
 
 class Prices(Protocol[OfferT_contra]):
@@ -54,11 +56,49 @@ def check_max_price(
     logger.warning("%s; until prices fall, all instances are on-demand", message)
 
 
-def check_prices(prices: Prices[OfferT], offers: Sequence[OfferT], *, provider: str) -> None:
+def within_max_price(
+    prices: Prices[OfferT],
+    offers: Sequence[OfferT],
+    *,
+    max_price: float | None,
+    logger: logging.Logger,
+) -> tuple[OfferT, ...]:
+    """Return the offers, without spot instances that are known to cost more than ``max_price``.
+
+    Raises `StartError`, or logs a warning, as `check_max_price` does.
+    """
+    check_max_price(prices, offers, max_price=max_price, logger=logger)
+    if max_price is None:
+        return tuple(offers)
+    spot = {offer: prices.spot_per_hour(offer) for offer in offers if offer.market == "spot"}
+    return tuple(offer for offer in offers if (spot.get(offer) or 0.0) <= max_price)
+
+
+def price_seconds(o: VmOptions, *, shown: float) -> float:
+    """Return how long to wait for prices: ``shown`` seconds if they are merely shown.
+
+    It is longer if one of the user's limits needs them.
+    """
+    is_needed = o.max_session_cost is not None or o.max_price is not None
+    return _NEEDED_SECONDS if is_needed else shown
+
+
+def check_prices(
+    prices: Prices[OfferT],
+    offers: Sequence[OfferT],
+    *,
+    provider: str,
+    failure: Exception | None = None,
+) -> None:
     """Raise `StartError` if no price is known, which ``max_session_cost`` needs.
 
-    ``provider`` is whose prices these are, for the message.
+    ``provider`` is whose prices these are, for the message, and ``failure`` why some are unknown:
+    then it is raised, too.
     """
+    if failure is not None:
+        raise StartError(
+            f"max_session_cost: the machines' prices are unknown: {failure}"
+        ) from failure
     if all(prices.per_hour(offer) is None for offer in offers):
         names = ", ".join(dict.fromkeys(offer.type_name for offer in offers))
         raise StartError(

@@ -18,7 +18,7 @@ from ._offers import Offer, list_offers
 from ._options import AzureOptions
 from ._place import Place, find_place
 from ._policies import read_policies
-from ._quota import Quotas, find_quotas
+from ._quota import SubscriptionQuotas, find_quotas
 from ._registration import check_providers, read_subscription
 from ._skus import read_skus
 from ._subnet_rules import check_subnet_rules
@@ -37,7 +37,7 @@ class LaunchPlan:
     network: Network
     offers: tuple[Offer, ...]
     allow: tuple[str, ...]
-    quotas: Quotas
+    quotas: SubscriptionQuotas
     security_group: str = ""
     identity: str = ""
 
@@ -85,7 +85,7 @@ async def make_launch_plan(api: Api, o: AzureOptions, *, address_service_url: st
     )
     network.result.check_room()
     network.result.check_way_out(o)
-    offers = quotas.result.keep_possible(offers)
+    offers = quotas.result.check(offers)
     allow = [*o.allow]
     if not allow and not o.security_group:
         allow = await driver_addresses(

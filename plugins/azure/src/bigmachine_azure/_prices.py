@@ -10,7 +10,7 @@ from typing import Protocol
 
 import trio
 
-from bigmachine.cloud import for_each
+from bigmachine.cloud import for_each, price_seconds
 from bigmachine.errors import StartError
 from bigmachine.system import Instance
 
@@ -21,7 +21,6 @@ from ._retail_prices import PUBLIC_URL, RetailPrices
 logger = logging.getLogger("bigmachine.azure")
 
 _TIMEOUT = 20.0  # a start must not wait longer for prices that are merely shown
-_NEEDED_TIMEOUT = 90.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -65,9 +64,7 @@ class Prices:
                 for location in {location for _, location in wanted} - self._extras.keys()
             ),
         ]
-        o = self._options
-        is_needed = o.max_session_cost is not None or o.max_price is not None
-        timeout = _NEEDED_TIMEOUT if is_needed else _TIMEOUT
+        timeout = price_seconds(self._options, shown=_TIMEOUT)
         with trio.move_on_after(timeout) as scope:
             try:
                 await for_each(calls, lambda call: call())

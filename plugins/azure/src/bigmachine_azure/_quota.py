@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
-from bigmachine.errors import StartError
+from bigmachine.cloud import Quota, Quotas
 
 from ._api import Api
 from ._errors import AzureError
@@ -33,92 +32,32 @@ _ADDRESSES = (
 )
 
 
-class Quotas:
-    """The quotas that a session's machines count against, as they were when they were read."""
+class SubscriptionQuotas(Quotas[Offer]):
+    """The quotas of a subscription that a session's machines count against, by `_key`."""
+
+    system = "azure"
+    account = "subscription"
+    increased_at = "Quotas, in the Azure portal; free trials must be upgraded first"
+    alternatives = "other sizes, another market or location"
 
     def __init__(self, options: AzureOptions, quotas: Mapping[str, Quota]) -> None:
-        """``quotas`` are by `_key`."""
+        super().__init__(quotas)
         self._options = options
-        self._quotas = quotas
 
-    def keep_possible(self, offers: Sequence[Offer]) -> list[Offer]:
-        """Return the offers of which the quotas allow at least one machine.
-
-        Raises `StartError` if there are none. A warning is logged if other resources use all of
-        the quota just now.
-        """
-        possible = [o for o in offers if not self._short([o], lambda quota: quota.limit)]
-        if not possible:
-            names = ", ".join(dict.fromkeys(offer.type_name for offer in offers))
-            lacking = self._short(offers, lambda quota: quota.limit)
-            raise StartError(
-                f"this subscription's quota does not allow a single {names}: {lacking}. Request "
-                f"an increase (Quotas, in the Azure portal; free trials must be upgraded first), "
-                f"or use other sizes, another market or location"
-            )
-        if lacking := self._short(possible, lambda quota: quota.room):
-            logger.warning("other resources use this subscription's quota up just now: %s", lacking)
-        for offer in offers:
-            if offer not in possible:
-                logger.debug("%s is left out: no quota", offer)
-        return possible
-
-    def warn(self, offers: Sequence[Offer], *, count: int) -> None:
-        """Log a warning if there was no room for so many machines of any offer."""
-        if lacking := self._short(offers, lambda quota: quota.room, count=count):
-            logger.warning("%d machines are more than the quota may allow: %s", count, lacking)
-
-    def _short(
-        self, offers: Sequence[Offer], available: Callable[[Quota], float], *, count: int = 1
-    ) -> str:
-        """Return what so many machines of each offer lack; "" if one offer lacks nothing."""
-        listed: dict[str, None] = {}
-        for offer in offers:
-            short = [
-                f"{count * amount:g} of {self._quotas[name]}"
-                for name, amount in self._needs(offer).items()
-                if available(self._quotas[name]) < count * amount
-            ]
-            if not short:
-                return ""
-            listed |= dict.fromkeys(short)
-        return "; ".join(listed)
-
-    def _needs(self, offer: Offer) -> dict[str, int]:
-        """Return how much of each known quota one machine needs."""
+    def needs(self, offer: Offer) -> dict[str, float]:
+        """Return how much of each quota one machine needs."""
         vcpus = offer.size.quota_vcpus
-        needs = {_VMS: 1}
+        needs: dict[str, float] = {_VMS: 1}
         if offer.market == "spot":
             needs[_SPOT_CORES] = vcpus
         else:
             needs |= {_CORES: vcpus, _key(offer.size.family): vcpus}
         if self._options.public_address:
             needs |= dict.fromkeys(_ADDRESSES, 1)
-        return {name: amount for name, amount in needs.items() if name in self._quotas}
+        return needs
 
 
-@dataclass(frozen=True, slots=True)
-class Quota:
-    """A quota: how much there may be, and how much there is now. ``name`` is Azure's for people."""
-
-    name: str
-    limit: float
-    usage: float
-    location: str
-
-    @property
-    def room(self) -> float:
-        """How much is left."""
-        return self.limit - self.usage
-
-    def __str__(self) -> str:
-        return (
-            f"{self.name} in {self.location} are needed, and the limit is {self.limit:g} "
-            f"({self.usage:g} in use)"
-        )
-
-
-async def find_quotas(api: Api, o: AzureOptions, *, location: str) -> Quotas:
+async def find_quotas(api: Api, o: AzureOptions, *, location: str) -> SubscriptionQuotas:
     """Return the quotas of the location, as far as they can be read."""
     found: dict[str, Quota] = {}
     methods = ["usage.list", "usages.list"] if o.public_address else ["usage.list"]
@@ -126,12 +65,10 @@ async def find_quotas(api: Api, o: AzureOptions, *, location: str) -> Quotas:
         try:
             raws = await api.read_all(method, location=location)
         except AzureError as error:
-            if not error.is_denied:
-                raise
             logger.debug("the quotas of %s can't be read: %s", location, error)
             continue
         found |= {_key(raw["name"]["value"]): _quota_from(raw, location) for raw in raws}
-    return Quotas(o, found)
+    return SubscriptionQuotas(o, found)
 
 
 def _key(name: str) -> str:
@@ -151,5 +88,5 @@ def _quota_from(raw: Mapping[str, Any], location: str) -> Quota:
         # Nothing says what a negative limit would be, and it can't be less than none.
         limit=limit if limit >= 0 else math.inf,
         usage=raw.get("currentValue", 0),
-        location=location,
+        place=location,
     )

@@ -11,7 +11,7 @@ import trio
 
 from bigmachine.boot import LaunchRequest
 from bigmachine.cloud import CONTACT_SECONDS, CloudSystem
-from bigmachine.errors import BigmachineError, StartError, StopReason
+from bigmachine.errors import BigmachineError, StopReason
 from bigmachine.system import CheckReport, Instance, Notice, Termination
 
 from ._options import AzureOptions, check_offline
@@ -55,11 +55,10 @@ class AzureSystem(CloudSystem):
 
     async def setup(self) -> None:
         """Check the options, and with Azure all that they name."""
-        from bigmachine.cloud import check_prices
+        from bigmachine.cloud import check_prices, within_max_price
 
         from ._access import Access
         from ._billing_leak import check_billing_leak
-        from ._budget import within_max_price
         from ._guest_setup import guest_setup
         from ._launch_plan import make_launch_plan
         from ._login import login_keys
@@ -77,17 +76,17 @@ class AzureSystem(CloudSystem):
         self.access = self.access or Access(
             self._api, self.options, plan, address_service_url=self.address_service_url
         )
-        offers = within_max_price(self._prices, plan.offers, max_price=self.options.max_price)
+        # Azure keeps to the limit itself, by a VM's `billingProfile.maxPrice`: it refuses a VM
+        # whose price is higher, and evicts it later. So an unknown price is no error.
+        offers = within_max_price(
+            self._prices, plan.offers, max_price=self.options.max_price, logger=logger
+        )
         self._plan = plan = dataclasses.replace(plan, offers=offers)
         check_billing_leak(
             self.options, plan.place, self._prices, plan.offers, identity=plan.identity
         )
         if self.max_session_cost is not None:
-            if error := self._prices.failure:
-                raise StartError(
-                    f"max_session_cost: the machines' prices are unknown: {error}"
-                ) from error
-            check_prices(self._prices, plan.offers, provider="Azure")
+            check_prices(self._prices, plan.offers, provider="Azure", failure=self._prices.failure)
 
     async def check(self) -> CheckReport:
         """Check all permissions that sessions need. This system then changes nothing any more."""

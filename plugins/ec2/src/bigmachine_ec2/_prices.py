@@ -8,11 +8,11 @@ import json
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import trio
 
-from bigmachine.cloud import for_each
+from bigmachine.cloud import for_each, price_seconds
 from bigmachine.errors import StartError
 from bigmachine.system import Instance
 
@@ -78,6 +78,13 @@ class PriceKey:
     is_dedicated: bool = False
 
 
+class HasPrice(Protocol):
+    """What has a price: an offer, or an instance."""
+
+    @property
+    def price_key(self) -> PriceKey: ...
+
+
 class Prices:
     """Prices in US dollars, as far as AWS tells them.
 
@@ -124,12 +131,13 @@ class Prices:
             key.market != "spot" or trio.current_time() < fetched + _SPOT_SECONDS
         )
 
-    def per_hour(self, key: PriceKey) -> float | None:
+    def per_hour(self, offer: HasPrice, /) -> float | None:
         """Return what an instance costs an hour, its extras included; None if unknown."""
+        key = offer.price_key
         if key.is_dedicated or not is_in_region(key.zone, self._api.region):
             return None
         price = (
-            self.spot_per_hour(key)
+            self.spot_per_hour(offer)
             if key.market == "spot"
             else self._on_demand.get((key.usage, key.instance_type))
             if key.market == "on-demand"
@@ -137,12 +145,13 @@ class Prices:
         )
         return None if price is None else price + sum(self._extras.values())
 
-    def priced(self, instance: Instance, key: PriceKey) -> Instance:
+    def priced(self, instance: Instance, vm: HasPrice) -> Instance:
         """Return an instance with its price."""
-        return replace(instance, cost_per_hour=self.per_hour(key))
+        return replace(instance, cost_per_hour=self.per_hour(vm))
 
-    def spot_per_hour(self, key: PriceKey) -> float | None:
+    def spot_per_hour(self, offer: HasPrice, /) -> float | None:
         """Return what a spot instance alone costs an hour; None if unknown."""
+        key = offer.price_key
         return self._spot.get((key.usage, key.instance_type, key.zone))
 
     @property
@@ -241,9 +250,10 @@ class Prices:
         ]
 
     async def _read_all(self, action: str, key: str, **parameters: Any) -> list[Any]:
-        with trio.move_on_after(_TIMEOUT):
+        timeout = price_seconds(self._options, shown=_TIMEOUT)
+        with trio.move_on_after(timeout):
             return await self._api.read_all(action, key, **parameters)
-        why = f"no response within {_TIMEOUT:g} s"
+        why = f"no response within {timeout:g} s"
         raise AwsError(action, "ReadTimeout", why, is_response=False)
 
 

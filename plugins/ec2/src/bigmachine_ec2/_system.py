@@ -108,7 +108,8 @@ class Ec2System(CloudSystem):
 
     async def start(self, count: int, request: LaunchRequest) -> Sequence[Instance]:
         """Launch instances until there are enough, or EC2 has no more."""
-        from ._budget import affordable
+        from bigmachine.cloud import affordable
+
         from ._instance_addresses import tag_names
         from ._network import warn_of_free_addresses
         from ._prepare_launch import prepare_launch
@@ -140,7 +141,7 @@ class Ec2System(CloudSystem):
                 is_public, port = self.options.public_address, self.options.port
                 vms = await launch.machines(names, is_public=is_public)
                 instances = [
-                    self._prices.priced(vm.instance(is_public=is_public, port=port), vm.price_key)
+                    self._prices.priced(vm.instance(is_public=is_public, port=port), vm)
                     for vm in vms
                 ]
                 if is_public:
@@ -216,9 +217,7 @@ class Ec2System(CloudSystem):
             vms = await self._vms.find()
             after = await self._leftovers.find_each(FREED_AFTER_INSTANCES, errors)
             await self._prices.fetch(vm.price_key for vm in vms)
-        instances = (
-            self._prices.priced(vm.instance(is_public=is_public), vm.price_key) for vm in vms
-        )
+        instances = (self._prices.priced(vm.instance(is_public=is_public), vm) for vm in vms)
         return self.listed([*before, *instances, *after], errors)
 
     # -- on the machine ---------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from bigmachine.cloud import check_max_price
+from bigmachine import cloud
 from bigmachine.errors import StartError
 
 from ._offers import Offer
@@ -23,14 +23,11 @@ def within_max_price(
     VMs"), so this is what keeps to it. Raises `StartError` if all cost more and there is no other
     market, or if a price is unknown.
     """
-    if max_price is None:
-        return tuple(offers)
-    spot = {o: prices.spot_per_hour(o) for o in offers if o.market == "spot"}
-    if unknown := dict.fromkeys(o.type_name for o, price in spot.items() if price is None):
+    spot = [offer for offer in offers if offer.market == "spot"] if max_price is not None else []
+    if unknown := dict.fromkeys(o.type_name for o in spot if prices.spot_per_hour(o) is None):
         why = f". {prices.failure}" if prices.failure else ""
         raise StartError(
             f"max_price: the price of a spot {', '.join(unknown)} is unknown, and Google itself "
             f"limits no price: omit max_price, or name other types{why}"
         ) from prices.failure
-    check_max_price(prices, offers, max_price=max_price, logger=logger)
-    return tuple(o for o in offers if (spot.get(o) or 0.0) <= max_price)
+    return cloud.within_max_price(prices, offers, max_price=max_price, logger=logger)

@@ -21,7 +21,7 @@ from ._network import Network, find_network
 from ._offers import Offer, list_offers
 from ._options import GcpOptions
 from ._place import Place, find_place
-from ._quota import Quotas, find_quotas
+from ._quota import ProjectQuotas, find_quotas
 from ._service_account import check_service_account
 
 
@@ -33,7 +33,7 @@ class LaunchPlan:
     network: Network
     offers: tuple[Offer, ...]
     allow: tuple[str, ...]
-    quotas: Quotas
+    quotas: ProjectQuotas
 
 
 async def make_launch_plan(api: Api, o: GcpOptions, *, address_service_url: str) -> LaunchPlan:

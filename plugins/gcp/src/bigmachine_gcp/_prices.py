@@ -10,7 +10,7 @@ from typing import Any
 
 import trio
 
-from bigmachine.cloud import Offer
+from bigmachine.cloud import Offer, price_seconds
 from bigmachine.errors import BigmachineError, StartError
 from bigmachine.system import Instance
 
@@ -26,7 +26,6 @@ from ._skus import COMPUTE_ENGINE, FIELDS, Rate, rates_of
 logger = logging.getLogger("bigmachine.gcp")
 
 _TIMEOUT = 20.0  # a start must not wait longer for prices that are merely shown
-_NEEDED_TIMEOUT = 90.0
 _PAGE_SIZE = 5000  # the most, and there are several times as many
 # "Shared-core machine types" of VM pricing: a vCPU of theirs is billed as this part of one.
 _SHARED_CORE = {"e2-micro": 0.25, "e2-small": 0.5, "e2-medium": 1.0}
@@ -152,9 +151,7 @@ class Prices:
     async def _fetch_rates(self) -> None:
         if self._rates is not None:
             return
-        o = self._options
-        is_needed = o.max_session_cost is not None or o.max_price is not None
-        timeout = _NEEDED_TIMEOUT if is_needed else _TIMEOUT
+        timeout = price_seconds(self._options, shown=_TIMEOUT)
         with trio.move_on_after(timeout) as scope:
             try:
                 self._rates = await self._load_rates()

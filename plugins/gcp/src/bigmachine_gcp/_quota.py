@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
-from bigmachine.errors import StartError
+from bigmachine.cloud import Quota, Quotas
 
 from ._api import Api
 from ._disk_types import local_ssd_gib
@@ -46,51 +45,22 @@ _DISKS = {
 }
 
 
-class Quotas:
-    """The quotas that a session's machines count against, as they were when they were read."""
+class ProjectQuotas(Quotas[Offer]):
+    """The quotas of a project that a session's machines count against."""
+
+    system = "gcp"
+    account = "project"
+    increased_at = (
+        "IAM & Admin, Quotas, in the Google Cloud console; free trials must be upgraded first"
+    )
+    alternatives = "other types, another market, region or disk_type"
 
     def __init__(self, options: GcpOptions, quotas: Mapping[str, Quota]) -> None:
+        super().__init__(quotas)
         self._options = options
-        self._quotas = quotas
 
-    def check(self, offers: Sequence[Offer]) -> None:
-        """Raise `StartError` if there may not be a single machine of any offer.
-
-        A warning is logged if there may be, but other instances use the quota up just now.
-        """
-        if lacking := self._lacking(offers, lambda quota: quota.limit):
-            names = ", ".join(dict.fromkeys(offer.type_name for offer in offers))
-            raise StartError(
-                f"this project's quota does not allow a single {names}: {lacking}. Request an "
-                f"increase (IAM & Admin, Quotas, in the Google Cloud console; free trials must be "
-                f"upgraded first), or use other types, another market, region or disk_type"
-            )
-        if lacking := self._lacking(offers, lambda quota: quota.room):
-            logger.warning("other instances use this project's quota up just now: %s", lacking)
-
-    def warn(self, offers: Sequence[Offer], *, count: int) -> None:
-        """Log a warning if there was no room for so many machines of any offer."""
-        if lacking := self._lacking(offers, lambda quota: quota.room, count=count):
-            logger.warning("%d machines are more than the quota may allow: %s", count, lacking)
-
-    def _lacking(
-        self, offers: Sequence[Offer], available: Callable[[Quota], float], *, count: int = 1
-    ) -> str:
-        """Return what so many machines of each offer lack; "" if one offer lacks nothing."""
-        listed: dict[str, None] = {}
-        for offer in offers:
-            short = [
-                f"{count * amount:g} of {self._quotas[metric]}"
-                for metric, amount in self._needs(offer).items()
-                if available(self._quotas[metric]) < count * amount
-            ]
-            if not short:
-                return ""
-            listed |= dict.fromkeys(short)
-        return "; ".join(listed)
-
-    def _needs(self, offer: Offer) -> dict[str, float]:
-        """Return how much of each known quota one machine needs."""
+    def needs(self, offer: Offer) -> dict[str, float]:
+        """Return how much of each quota one machine needs."""
         o, machine_type, is_spot = self._options, offer.machine_type, offer.market == "spot"
         needs: dict[str, float] = {"CPUS_ALL_REGIONS": machine_type.vcpus, "INSTANCES": 1}
         if cpus := _CPUS.get(machine_type.series, ""):
@@ -107,7 +77,7 @@ class Quotas:
             needs[metric] = ssds * local_ssd_gib(machine_type)
         if o.public_address:
             needs["IN_USE_ADDRESSES"] = 1
-        return {metric: amount for metric, amount in needs.items() if metric in self._quotas}
+        return needs
 
     def _spot_metric(self, standard: str, resource: str) -> str:
         """Return the quota that spot instances count against.
@@ -115,8 +85,8 @@ class Quotas:
         It is a preemptible one once that was granted, which shows by its not being 0; until then,
         the standard one ("Spot VMs", "Quotas"; hail-is/hail pull request 10588).
         """
-        preemptible = self._quotas.get(f"PREEMPTIBLE_{resource}")
-        return preemptible.metric if preemptible and preemptible.limit > 0 else standard
+        preemptible = self.quotas.get(f"PREEMPTIBLE_{resource}")
+        return preemptible.name if preemptible and preemptible.limit > 0 else standard
 
     def _gpu_metric(self, standard: str, *, is_spot: bool) -> str:
         """Return the quota that GPUs count against.
@@ -125,33 +95,12 @@ class Quotas:
         the run time of a VM"), and bigmachine's may be such instances.
         """
         preemptible = self._spot_metric(standard, standard)
-        if is_spot or standard not in self._quotas:
+        if is_spot or standard not in self.quotas:
             return preemptible
-        return max(standard, preemptible, key=lambda metric: self._quotas[metric].limit)
+        return max(standard, preemptible, key=lambda metric: self.quotas[metric].limit)
 
 
-@dataclass(frozen=True, slots=True)
-class Quota:
-    """A quota: how much there may be, and how much there is now. ``place`` is where it holds."""
-
-    metric: str
-    limit: float
-    usage: float
-    place: str
-
-    @property
-    def room(self) -> float:
-        """How much is left."""
-        return self.limit - self.usage
-
-    def __str__(self) -> str:
-        return (
-            f"{self.metric} in {self.place} are needed, and the limit is {self.limit:g} "
-            f"({self.usage:g} in use)"
-        )
-
-
-async def find_quotas(api: Api, o: GcpOptions, *, region: str) -> Quotas:
+async def find_quotas(api: Api, o: GcpOptions, *, region: str) -> ProjectQuotas:
     """Return the quotas of the region and the project, as far as they can be read."""
     found: dict[str, Quota] = {}
     for place, method in (("all regions", "projects.get"), (region, "regions.get")):
@@ -165,4 +114,4 @@ async def find_quotas(api: Api, o: GcpOptions, *, region: str) -> Quotas:
             # Nothing says what a negative limit would be, and it can't be less than none.
             limit = each.limit if each.limit >= 0 else math.inf
             found[each.metric] = Quota(each.metric, limit, each.usage, place)
-    return Quotas(o, found)
+    return ProjectQuotas(o, found)

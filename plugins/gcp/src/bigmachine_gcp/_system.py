@@ -11,7 +11,7 @@ import trio
 
 from bigmachine.boot import LaunchRequest
 from bigmachine.cloud import CONTACT_SECONDS, CloudError, CloudSystem, note_errors
-from bigmachine.errors import BigmachineError, IncompleteListError, StartError, StopReason
+from bigmachine.errors import BigmachineError, IncompleteListError, StopReason
 from bigmachine.system import CheckReport, Instance, Notice, Termination
 
 from ._options import GcpOptions, check_offline
@@ -78,11 +78,7 @@ class GcpSystem(CloudSystem):
         offers = within_max_price(self._prices, plan.offers, max_price=self.options.max_price)
         self._plan = plan = dataclasses.replace(plan, offers=offers)
         if self.max_session_cost is not None:
-            if error := self._prices.failure:
-                raise StartError(
-                    f"max_session_cost: the machines' prices are unknown: {error}"
-                ) from error
-            check_prices(self._prices, plan.offers, provider="Google")
+            check_prices(self._prices, plan.offers, provider="Google", failure=self._prices.failure)
         if any(offer.machine_type.is_metal for offer in plan.offers):
             self.expect_bare_metal()
 

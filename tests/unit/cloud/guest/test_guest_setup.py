@@ -56,16 +56,18 @@ def test_machine_without_the_disks_of_its_options_is_an_error(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("find", "shown"),
+    ("find", "seconds", "shown"),
     [
-        (lambda: trio.sleep(0), "10.0.0.7"),
-        (trio.sleep_forever, "ADDRESS"),
-        (lambda: _raise(MetadataError("there is no metadata service")), "ADDRESS"),
+        (lambda: trio.sleep(0), 60.0, "10.0.0.7"),
+        (trio.sleep_forever, 0.01, "ADDRESS"),
+        (lambda: _raise(MetadataError("there is no metadata service")), 60.0, "ADDRESS"),
     ],
     ids=["found", "silent", "failed"],
 )
-def test_setup_does_not_wait_for_an_address_that_is_merely_shown(find, shown, monkeypatch, capsys):
-    monkeypatch.setattr(_guest_setup, "_ADDRESS_SECONDS", 0.01)
+def test_setup_does_not_wait_for_an_address_that_is_merely_shown(
+    find, seconds, shown, monkeypatch, capsys
+):
+    monkeypatch.setattr(_guest_setup, "_ADDRESS_SECONDS", seconds)
 
     class Guest(GuestSetup):
         __slots__ = ()
