@@ -18,7 +18,7 @@ from bigmachine.cloud import MachineAddresses
 from bigmachine.errors import StartError, UsageError
 from bigmachine_ec2 import _api
 from bigmachine_ec2._public_names import unusable_names
-from bigmachine_ec2._vms import Vm
+from bigmachine_ec2._vm import Vm
 from tests.support.clocks import jumping_clock
 
 if TYPE_CHECKING:

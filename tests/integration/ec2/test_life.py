@@ -68,7 +68,7 @@ def test_ended_instance_has_ec2s_reason(run, aws, event, reason, detail):
 def test_every_state_reason_of_the_api_reference_has_a_message():
     from botocore.session import Session
 
-    from bigmachine_ec2._vms import _REASONS
+    from bigmachine_ec2._vm import _REASONS
 
     model = Session().get_service_model("ec2").shape_for("StateReason").members["Message"]
     codes = re.findall(r"<code>((?:Client|Server)[\w.]+)</code>", model.documentation)

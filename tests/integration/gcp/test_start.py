@@ -13,8 +13,8 @@ import pytest
 from bigmachine.errors import StartError, UsageError
 from bigmachine.system import Instance
 from bigmachine_gcp._errors import GcpError, QuotaInfo
-from bigmachine_gcp._launch import scope_of
 from bigmachine_gcp._launch_specification import MAX_RUN_SECONDS
+from bigmachine_gcp._scope import scope_of
 from tests.support.gcp.errors import GceError, OperationError
 from tests.support.gcp.fixtures import TYPE
 from tests.support.gcp.gce import REGION, ZONE, Gce

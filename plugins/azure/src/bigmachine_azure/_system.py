@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import trio
@@ -22,10 +22,8 @@ if TYPE_CHECKING:
     from ._account import Account
     from ._api import Api
     from ._errors import AzureError
-    from ._launch import AzureLaunch
     from ._launch_plan import LaunchPlan
     from ._leftovers import Leftovers
-    from ._offers import Offer
     from ._prices import Prices
     from ._vm import Vm
     from ._vms import Vms
@@ -100,6 +98,7 @@ class AzureSystem(CloudSystem):
         from bigmachine.cloud import affordable
 
         from ._instance_addresses import await_addresses
+        from ._prepare_launch import prepare_launch
 
         if self._plan is None:
             await self.setup()
@@ -109,7 +108,16 @@ class AzureSystem(CloudSystem):
         plan.quotas.warn(plan.offers, count=count)
         offers = affordable(self._prices, plan.offers, count=count, budget=budget)
         with self.readable():
-            launch = await self._prepare(request, offers)
+            self.resources.session = request.session
+            launch = await prepare_launch(
+                self._account,
+                self.access,
+                plan,
+                self.options,
+                request,
+                offers=offers,
+                refusals=self.refusals,
+            )
             try:
                 await launch.run(count)
                 await launch.confirm()
@@ -246,47 +254,3 @@ class AzureSystem(CloudSystem):
             else self._prices.priced(vm.instance(port=port), location=vm.location)
             for vm in vms
         ]
-
-    async def _prepare(self, request: LaunchRequest, offers: Sequence[Offer]) -> AzureLaunch:
-        """Create what VMs need, unless it exists: resource group, network, security group."""
-        from . import _tags
-        from ._launch import AzureLaunch
-        from ._launch_specification import LaunchSpecification
-        from ._login import login_keys
-        from ._own_network import open_network
-        from ._resource_group import open_resource_group
-        from ._user_data import make_custom_data
-
-        assert self._plan is not None
-        assert self.access is not None
-        plan, o = self._plan, self.options
-        data = make_custom_data(request, o, identity=plan.identity)
-        self.resources.session = session = request.session
-        tags = _tags.session_tags(session, request.driver, o)
-        await open_resource_group(self._api, location=plan.location, tags=o.own_tags)
-        subnet = await open_network(
-            self._api, plan.network, location=plan.location, tags=o.own_tags
-        )
-        specification = LaunchSpecification(
-            options=o,
-            subnet=subnet,
-            security_group=await self.access.open(session=session, tags=tags),
-            tags=tags,
-            custom_data=data,
-            keys=login_keys(o),
-            identity=plan.identity,
-        )
-
-        def names() -> Iterator[str]:
-            while True:
-                yield request.new_machine().name
-
-        return AzureLaunch(
-            self._api,
-            self._vms,
-            specification,
-            offers=offers,
-            names=names(),
-            location=plan.location,
-            refusals=self.refusals,
-        )

@@ -10,8 +10,9 @@ from bigmachine.errors import BigmachineError
 from ._advice import explain
 from ._api import Api
 from ._errors import AwsError
-from ._network import Network, SessionSecurityGroup
+from ._network import Network
 from ._options import Ec2Options
+from ._security_group import SessionSecurityGroup
 
 
 class Access(cloud.Access[SessionSecurityGroup, AwsError]):

@@ -32,7 +32,7 @@ from ._launch_plan import LaunchPlan
 from ._leftovers import GROUP, IN_USE, REQUEST, TEMPLATE, VOLUME
 from ._options import Ec2Options
 from ._region import Region
-from ._vms import Vm
+from ._vm import Vm
 
 POLICY = Path(__file__).with_name("policy.json")
 """The IAM policy that permits all requests of the plugin."""

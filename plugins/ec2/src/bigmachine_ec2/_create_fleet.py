@@ -13,7 +13,7 @@ from ._launch_specification import LaunchSpecification
 from ._launch_templates import LaunchTemplates
 from ._offers import Offer
 from ._run_instances import MAX_COUNT
-from ._vms import Vm
+from ._vm import Vm
 
 
 class CreateFleet:

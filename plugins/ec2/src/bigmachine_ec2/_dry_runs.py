@@ -16,10 +16,10 @@ from ._api import Api
 from ._errors import AwsError
 from ._launch_plan import LaunchPlan
 from ._launch_specification import LaunchSpecification
-from ._network import group_request
 from ._offers import Offer, fleet_groups, is_for_fleet
 from ._options import Ec2Options
 from ._scope import scope_of
+from ._security_group import group_request
 from ._tags import session_tags
 
 logger = logging.getLogger("bigmachine.ec2")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bigmachine.cloud import python_release
 from bigmachine.errors import UsageError
 
 from ._api import Api
@@ -83,13 +84,7 @@ def default_image(architecture: str, version: tuple[int, int] = sys.version_info
 
     Raises `UsageError` if no known image has it.
     """
-    if version not in _RELEASES or architecture not in _ARCHITECTURES:
-        raise UsageError(
-            f"image: no known release of Ubuntu or Debian has Python {version[0]}.{version[1]} "
-            f"for {architecture}: pass an image that has, or run the driver with another Python "
-            f"({', '.join(f'{major}.{minor}' for major, minor in _RELEASES)})"
-        )
-    form, release = _RELEASES[version]
+    form, release = python_release(_RELEASES, version)
     return form.format(release, _ARCHITECTURES[architecture])
 
 

@@ -12,7 +12,8 @@ from bigmachine.cloud import await_up
 from bigmachine.system import Instance
 
 from ._errors import AwsError
-from ._vms import Vm, Vms
+from ._vm import Vm
+from ._vms import Vms
 
 logger = logging.getLogger("bigmachine.ec2")
 

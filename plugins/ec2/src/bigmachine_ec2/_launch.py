@@ -17,7 +17,8 @@ from ._launch_templates import LaunchTemplates
 from ._offers import Offer, fleet_groups, is_for_fleet
 from ._run_instances import RunInstances
 from ._scope import scope_of
-from ._vms import Vm, Vms
+from ._vm import Vm
+from ._vms import Vms
 
 
 class Launch(cloud.Launch[Offer, Vm, AwsError]):

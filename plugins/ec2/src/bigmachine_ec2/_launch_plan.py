@@ -14,12 +14,13 @@ from ._api import Api
 from ._image import Image, find_images
 from ._instance_types import InstanceType, find_types
 from ._kms_key import check_kms_key
-from ._network import Network, check_free_addresses, check_groups, find_network
+from ._network import Network, check_free_addresses, find_network
 from ._offers import Offer, list_offers
 from ._options import Ec2Options
 from ._placement_group import check_placement_group
 from ._quota import Quota, check_quotas, find_quotas
 from ._routes import keep_public_subnets
+from ._security_group import check_groups
 from ._volumes import data_names
 
 logger = logging.getLogger("bigmachine.ec2")

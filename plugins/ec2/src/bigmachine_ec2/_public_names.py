@@ -16,7 +16,7 @@ import trio
 
 from bigmachine.system import source_address
 
-from ._vms import Vm
+from ._vm import Vm
 
 logger = logging.getLogger("bigmachine.ec2")
 

@@ -7,7 +7,7 @@ from bigmachine.cloud import LaunchResult
 from ._api import Api
 from ._launch_specification import LaunchSpecification
 from ._offers import Offer
-from ._vms import Vm
+from ._vm import Vm
 
 MAX_COUNT = 500
 """How many instances one request asks for.

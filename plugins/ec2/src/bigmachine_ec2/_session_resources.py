@@ -9,7 +9,7 @@ from bigmachine import cloud
 from bigmachine.system import Instance
 
 from ._options import Ec2Options
-from ._vms import Vm
+from ._vm import Vm
 
 if TYPE_CHECKING:
     from ._leftovers import ResourceKind

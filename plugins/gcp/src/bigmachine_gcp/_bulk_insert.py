@@ -20,7 +20,8 @@ from ._offers import Offer
 from ._option_formats import last_part
 from ._terminations import Terminations
 from ._transport import method_id
-from ._vms import Vm, Vms
+from ._vm import Vm
+from ._vms import Vms
 
 if TYPE_CHECKING:
     from ._api import Api

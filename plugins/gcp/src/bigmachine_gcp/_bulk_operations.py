@@ -13,7 +13,8 @@ from bigmachine.cloud import for_each, poll_intervals
 from ._errors import GcpError
 from ._operations import Operation
 from ._option_formats import last_part, region_of
-from ._vms import Vm, Vms
+from ._vm import Vm
+from ._vms import Vms
 
 if TYPE_CHECKING:
     from ._api import Api

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ._api import Api
-from ._vms import name_of, zone_of
+from ._vm import name_of, zone_of
 
 
 async def read_console(api: Api, id: str) -> str:

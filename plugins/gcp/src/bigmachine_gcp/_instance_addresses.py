@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from bigmachine.cloud import await_up
 
-from ._vms import Vm, Vms
+from ._vm import Vm
+from ._vms import Vms
 
 _GONE = "gone"
 

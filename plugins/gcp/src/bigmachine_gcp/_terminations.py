@@ -11,7 +11,7 @@ from bigmachine.errors import StopReason
 from bigmachine.system import Termination
 
 from ._errors import GcpError
-from ._vms import Vm, zone_of
+from ._vm import Vm, zone_of
 
 if TYPE_CHECKING:
     from ._api import Api

@@ -1,21 +1,18 @@
-"""bigmachine's instances as Compute Engine describes them: listed, found by labels, and deleted."""
+"""Instances of all sessions: listed, found by labels, and deleted."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import trio
 
-from bigmachine.boot import PORT
 from bigmachine.cloud import (
     NAME_PREFIX,
     Batch,
     for_each,
     poll_intervals,
-    resource_details,
     session_label,
 )
 from bigmachine.system import Instance
@@ -23,112 +20,16 @@ from bigmachine.system import Instance
 from . import _labels
 from ._api import Api
 from ._errors import GcpError
-from ._option_formats import last_part
-from ._prices import PriceKey
+from ._vm import Vm, name_of, zone_of
 
 logger = logging.getLogger("bigmachine.gcp")
 
 _MAX_NAMES = 500  # asked for at once; the answer to a list has as many on a page
 _MAX_TOKENS = 20  # in one filter, whose length limit is not documented
 _NEW_SECONDS = 120.0  # a list may not have what is new
-_NOT_ENDED = ("PENDING", "PROVISIONING", "STAGING", "RUNNING", "REPAIRING")
 _ENDING = ("PENDING_STOP", "STOPPING", "SUSPENDING", "DEPROVISIONING")
 NOT_READY = ("resourceNotReady", "RESOURCE_NOT_READY")
 """Codes of errors about a resource that another operation still changes."""
-
-
-@dataclass(frozen=True, slots=True)
-class Vm:
-    """An instance as Compute Engine describes it. An address is empty while it has none.
-
-    ``id`` is its partial URL, which also says where it is:
-    ``"zones/us-central1-a/instances/bm-main-0123abcd-m3"``. ``session`` is the full name of the
-    session that launched it, "" if none did.
-    """
-
-    id: str
-    url: str
-    state: str
-    state_message: str
-    machine_type: str
-    market: str
-    internal_address: str
-    external_address: str
-    session: str
-    description: Mapping[str, str] = field(repr=False)
-
-    @classmethod
-    def from_response(cls, raw: Any) -> Vm:
-        """Parse an ``Instance`` message of google-cloud-compute."""
-        interface = next(iter(raw.network_interfaces), None)
-        access = next(iter(interface.access_configs), None) if interface else None
-        zone = last_part(raw.zone)
-        return cls(
-            id=f"zones/{zone}/instances/{raw.name}",
-            url=raw.self_link,
-            state=raw.status,
-            state_message=raw.status_message,
-            machine_type=last_part(raw.machine_type),
-            market="spot" if raw.scheduling.provisioning_model == "SPOT" else "on-demand",
-            internal_address=interface.network_i_p if interface else "",
-            external_address=access.nat_i_p if access else "",
-            session=_labels.session_of(raw.name, raw.description),
-            description=_labels.parse_description(raw.description),
-        )
-
-    @property
-    def resource_name(self) -> str:
-        """Its name in its zone."""
-        return name_of(self.id)
-
-    @property
-    def zone(self) -> str:
-        """Its zone."""
-        return zone_of(self.id)
-
-    @property
-    def name(self) -> str:
-        """Its machine's full name."""
-        label = self.resource_name.rpartition("-")[2]
-        return f"{label}.{self.session}"
-
-    @property
-    def price_key(self) -> PriceKey:
-        """What its price depends on."""
-        return PriceKey(self.market, self.machine_type, self.zone)
-
-    @property
-    def is_ours(self) -> bool:
-        """Whether a session launched it."""
-        return bool(self.session)
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether it no longer runs. It may be stopped, and its disks may still cost."""
-        return self.state not in _NOT_ENDED
-
-    def instance(self, *, port: int = 0) -> Instance:
-        """Return it as a system's `Instance`. The default ``port`` is the one it was made with.
-
-        Its address is the internal one: machines reach one another there, and a firewall rule
-        knows the session's machines by their internal addresses only.
-        """
-        port = port or int(self.description.get("port") or PORT)
-        host = self.internal_address
-        return Instance(
-            name=self.name,
-            address=f"{host}:{port}" if host else "",
-            id=self.resource_name,
-            zone=self.zone,
-            details=resource_details(
-                self.description,
-                kind="instance",
-                state=self.state,
-                instance_type=self.machine_type,
-                market=self.market,
-                **({"immortal": "yes"} if self.description.get("immortal") else {}),
-            ),
-        )
 
 
 class Vms:
@@ -281,16 +182,6 @@ class Vms:
         self._urls.update((vm.id, vm.url) for vm in found)
         self.note_new(*(vm for vm in found if vm.is_ours))  # later requests may not find them
         return found
-
-
-def zone_of(id: str) -> str:
-    """Return the zone of a partial URL, ``"zones/ZONE/instances/NAME"``."""
-    return id.split("/")[1]
-
-
-def name_of(id: str) -> str:
-    """Return the last part of a partial URL: the resource's name."""
-    return last_part(id)
 
 
 def _session_label(name: str) -> str:
