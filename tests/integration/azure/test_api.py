@@ -175,7 +175,7 @@ def test_cancelled_change_is_repeated_for_a_limited_time(arm, use_group, monkeyp
                 nursery.start_soon(release_after, arm, scope)
                 error = await error_of(api.change(PUT, **NAME, parameters=BODY))
         assert (error.is_outcome_unknown, arm.count(PUT)) == (True, 1)
-        arm.faults.pending.clear()
+        arm.advance(60)  # Azure has made it nevertheless, and goes on with nothing
 
     use_group(test)
 

@@ -207,6 +207,12 @@ def test_type_that_spot_refuses_may_be_launched_on_demand(refusal, is_on_demand_
             ),
         ),
         (
+            Refusal("InternalError", "An internal error has occurred", "the API reference"),
+            REGION,
+            StartError,
+            ("AWS has a fault: try again later; https://health.aws.amazon.com/health/status",),
+        ),
+        (
             Refusal(
                 "RefreshWithMFAUnsupportedError",
                 "Cannot refresh credentials: MFA token required.",

@@ -124,6 +124,11 @@ def explain(error: AwsError, *, caller_arn: str = "") -> BigmachineError:
             f"AWS throttles the requests of this account; try again in some minutes, or request "
             f"an increase of its API request limits {where}"
         )
+    if error.is_temporary:
+        return StartError(
+            f"AWS has a fault: try again later; https://health.aws.amazon.com/health/status tells "
+            f"what is known of it {where}"
+        )
     return StartError(f"{error.action} failed: {answer}")
 
 
