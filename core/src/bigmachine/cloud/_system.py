@@ -97,7 +97,9 @@ class CloudSystem(System):
         except CloudError as error:
             raise self.explain(error) from error
 
-    def listed(self, found: Sequence[Instance], errors: Sequence[CloudError]) -> Sequence[Instance]:
+    def report_found(
+        self, found: Sequence[Instance], errors: Sequence[CloudError]
+    ) -> Sequence[Instance]:
         """Return what was found, for `instances`; ``errors`` are those of lists that have failed.
 
         What these would have is unknown: raises `IncompleteListError`, with what was found.

@@ -205,7 +205,7 @@ class AzureSystem(CloudSystem):
             leftovers, errors = await self._leftovers.find()
             await self._prices.fetch(vm.price_key for vm in vms)
         vms.sort(key=lambda vm: not vm.is_stopped_and_billed)
-        return self.listed([*self._priced(vms), *leftovers], errors)
+        return self.report_found([*self._priced(vms), *leftovers], errors)
 
     # -- on the machine ---------------------------------------------------------------
 

@@ -218,7 +218,7 @@ class Ec2System(CloudSystem):
             after = await self._leftovers.find_each(FREED_AFTER_INSTANCES, errors)
             await self._prices.fetch(vm.price_key for vm in vms)
         instances = (self._prices.priced(vm.instance(is_public=is_public), vm) for vm in vms)
-        return self.listed([*before, *instances, *after], errors)
+        return self.report_found([*before, *instances, *after], errors)
 
     # -- on the machine ---------------------------------------------------------------
 

@@ -203,7 +203,7 @@ class GcpSystem(CloudSystem):
                 f"there",
                 found=found,
             )
-        return self.listed(found, errors)
+        return self.report_found(found, errors)
 
     # -- on the machine ---------------------------------------------------------------
 
