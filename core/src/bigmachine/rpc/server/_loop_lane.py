@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import trio
 
@@ -11,9 +11,6 @@ from .._lane_channel import keep_alive
 from .._tls import TlsChannel
 from ._call import Call
 from ._served_lane import ServedLane
-
-if TYPE_CHECKING:
-    from ._connection import ServingConnection
 
 
 class LoopLane(ServedLane):
@@ -25,13 +22,13 @@ class LoopLane(ServedLane):
 
     def __init__(
         self,
-        new_connection: Callable[[TlsChannel], ServingConnection],
+        new_connection: Callable[[TlsChannel], LaneConnection],
         *,
         removed: Callable[[], object],
     ) -> None:
         self._new_connection = new_connection
         self._removed = removed
-        self._connection: ServingConnection | None = None
+        self._connection: LaneConnection | None = None
         self._scope = trio.CancelScope()
 
     async def serve(self, channel: TlsChannel) -> None:
@@ -59,3 +56,13 @@ class LoopLane(ServedLane):
     async def flushed(self) -> None:
         if self._connection is not None:
             await self._connection.flushed()
+
+
+class LaneConnection(Protocol):
+    """The connection that a lane is, as `ServingConnection`."""
+
+    @property
+    def calls(self) -> Iterator[Call]: ...
+    async def run(self) -> None: ...
+    def cancel_calls(self) -> None: ...
+    async def flushed(self) -> None: ...
