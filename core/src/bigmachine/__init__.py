@@ -9,21 +9,7 @@ Start machines, install services on them, call their methods::
         futures = [m.submit("PI.sample", 1_000_000) for m in machines]
         print(sum(f.result() for f in futures))
 
-The layers, each of which imports only those below it:
-
-    9  cli/  testing/        the command line; in-process system, conformance kit, faults
-    8  worker/               the machine's own program
-    7  session/              what a driver opens: async, and its sync API
-    6  debug/                a look inside a running session
-       otel/                 its traces, by OpenTelemetry
-       debugger/             pdb on machines, at the driver's terminal
-       progress/             what a person sees while machines start
-    5  machine/              one machine, seen from the driver
-    4  boot/  reaper/        how a bare machine comes up; what frees leftovers of dead drivers
-       cloud/                what the backends of all clouds need
-    3  system/               the hook spec, options, plugins
-    2  rpc/  environment/    the wire; what must be the same at both ends
-    1  services/  metrics/  profiling/  and the files beside this one
+``docs/index.md`` of the repository draws the layers of the code, and says which file does what.
 """
 
 from __future__ import annotations
