@@ -74,9 +74,9 @@ class EnvironmentCaptured(Event):
 class BootProgress(Event):
     """The progress of a machine's boot.
 
-    ``phase`` is ``"boot"``, ``"identify"``, ``"upload"``, ``"build"`` or ``"start"``. ``done``
-    and ``total`` count bytes in an upload, distributions and folders in a build; in the other
-    phases both are 0. ``seconds`` is how long the phase has taken so far.
+    ``phase`` is ``"boot"``, ``"verify"``, ``"identify"``, ``"upload"``, ``"build"`` or ``"start"``.
+    ``done`` and ``total`` count bytes in an upload, distributions and folders in a build; in the
+    other phases both are 0. ``seconds`` is how long the phase has taken so far.
     """
 
     machine: str
