@@ -57,7 +57,7 @@ class Controller:
 
     ``services`` are those to install; None for a machine that another session owns,
     which is only watched. ``interfaces`` are theirs, as of `interface_of`. ``set_silent`` is told
-    when the machine falls silent, and when it is heard again. ``batch`` is what a machine that
+    when the machine falls silent, and when it is heard again. ``boot`` is what a machine that
     begins with the boot program is sent. ``debugger`` is what its driver debugs it with.
     """
 
@@ -73,7 +73,7 @@ class Controller:
         stderr: StderrWriter,
         logs: SessionLogs,
         set_silent: Callable[[Instance, bool], None],
-        batch: BootBatch | None = None,
+        boot: BootBatch | None = None,
         debugger: Debugger | None = None,
     ) -> None:
         self.instance = instance
@@ -113,7 +113,7 @@ class Controller:
         self._bootstrap = (
             Bootstrap(
                 instance,
-                batch=batch,
+                batch=boot,
                 http=http,
                 timings=self._timings,
                 boot_timeout=plugins.system.boot_timeout,
@@ -125,7 +125,7 @@ class Controller:
                 if plugins.system.verifies_boot
                 else None,
             )
-            if batch is not None
+            if boot is not None
             else None
         )
         self._link = Link(

@@ -78,7 +78,7 @@ class Fleet:
         services: ServiceBatch | None,
         *,
         interfaces: Mapping[str, object] | None = None,
-        batch: BootBatch | None = None,
+        boot: BootBatch | None = None,
     ) -> AsyncMachine:
         """Take in an instance, and begin to lead it; see `Controller` for the arguments.
 
@@ -94,7 +94,7 @@ class Fleet:
             stderr=self._stderr,
             logs=self._logs,
             set_silent=self._silence.set,
-            batch=batch,
+            boot=boot,
             debugger=self._debugger,
         )
         if controller.owned:

@@ -89,7 +89,7 @@ class Starter:
         files = n * self._plugins.system.open_files_per_machine
         if problem := allow_open_files(files, useful=open_files_of_lanes(n) if files else 0):
             raise StartError(f"can't start {n} machines: {problem}")
-        batch = ServiceBatch(check_services(services), self._reachability)
+        service_batch = ServiceBatch(check_services(services), self._reachability)
         interfaces = {name: interface_of(service) for name, service in (services or {}).items()}
         switches = {**failures.environ(), **memory_switch.environ()}
         request = self._request({**switches, **environ}, argv)
@@ -97,8 +97,8 @@ class Starter:
         try:
             async with self._progress.showing(n):
                 if not wait:
-                    await batch.copy()
-                machines = await self._provision(n, request, batch, interfaces)
+                    await service_batch.copy()
+                machines = await self._provision(n, request, service_batch, interfaces)
                 if wait:
                     machines = await self._await_running(n, machines)
         finally:
@@ -109,7 +109,7 @@ class Starter:
 
     def _request(self, environ: Mapping[str, str], argv: Sequence[str]) -> LaunchRequest:
         system, hooks = self._plugins.system, self._plugins.hooks
-        request = LaunchRequest(
+        return LaunchRequest(
             authority=self._authority,
             names=self.names,
             keepalive=hooks.keepalive(),
@@ -122,9 +122,8 @@ class Starter:
                 is_traced=self._plugins.takes_spans,
             ),
             credential_seconds=boot_seconds(system),
+            owns_hosts=system.owns_hosts,
         )
-        request.owns_hosts = system.owns_hosts
-        return request
 
     async def _provision(
         self,
@@ -134,11 +133,11 @@ class Starter:
         interfaces: Mapping[str, object],
     ) -> list[AsyncMachine]:
         """Have the system launch up to ``n`` instances; return a machine for each."""
-        batch = await self._capture(request) if self._plugins.system.ships_environment else None
+        boot = await self._capture(request) if self._plugins.system.ships_environment else None
         instances = await self._launch(n, request)
         # No checkpoint until each instance has somebody who will free it.
         machines = [
-            self._fleet.add(instance, services, interfaces=interfaces, batch=batch)
+            self._fleet.add(instance, services, interfaces=interfaces, boot=boot)
             for instance in instances
         ]
         self._plugins.notify(MachinesStarted(n, tuple(instances)))

@@ -46,6 +46,7 @@ class LaunchRequest:
         environ: Mapping[str, str],
         configure: Configure,
         credential_seconds: float = 1800.0,
+        owns_hosts: bool = True,
     ) -> None:
         self._credential_seconds = credential_seconds
         self._authority = authority
@@ -55,7 +56,7 @@ class LaunchRequest:
         self._certified: set[str] = set()
         self.argv = tuple(argv)
         self.environ = dict(environ)
-        self.owns_hosts = True
+        self.owns_hosts = owns_hosts
         """`System.owns_hosts`: whether the machines' hosts may be switched off."""
         self.remaining_budget: float | None = None
         """What the session may still spend, in US dollars; None means no limit."""
