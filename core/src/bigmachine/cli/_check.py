@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from ..system import CheckedRequest, CheckReport, System
 
 _FAILED = 1
-SETUP = "setup"
-"""The name of what a session does when it opens, of whatever requests."""
 _CLOSE_TIMEOUT = 10.0
 
 
@@ -65,7 +63,7 @@ async def check(system: System) -> CheckReport:
     try:
         return await system.check()
     except BigmachineError as error:
-        return CheckReport([CheckedRequest(SETUP, Verdict.REFUSED, str(error))])
+        return CheckReport([CheckedRequest.of_setup(Verdict.REFUSED, str(error))])
     finally:
         with trio.move_on_after(_CLOSE_TIMEOUT, shield=True):
             await system.shutdown()
@@ -93,7 +91,7 @@ def _text(report: CheckReport) -> Iterator[str]:
 def _conclusion(requests: Sequence[CheckedRequest]) -> str:
     from ._table import count_text
 
-    sent = [request for request in requests if request.name != SETUP]
+    sent = [request for request in requests if not request.is_setup]
     failed = sum(request.fails for request in sent)
     at = f"at {count_text(failed, 'request')} of {len(sent)}" if failed else ""
     if not any(request.fails for request in requests):

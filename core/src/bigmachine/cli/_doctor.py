@@ -96,7 +96,7 @@ def _of_installed(name: str, arguments: argparse.Namespace) -> Iterator[Finding]
 
 def _of_system(system: System, *, is_named: bool) -> Iterator[Finding]:
     from ..reaper._leftovers import run_async
-    from ._check import SETUP, check
+    from ._check import check
     from ._doctor_checks import OK, PROBLEM, REMARK, Finding
 
     if system.name == "local":  # it costs nothing to try
@@ -108,7 +108,7 @@ def _of_system(system: System, *, is_named: bool) -> Iterator[Finding]:
         yield Finding("requests", OK, f"{good} of {len(report.requests)} would succeed")
     for request in report.requests:
         if request.verdict != "ok":
-            is_unconfigured = request.name == SETUP and not is_named
+            is_unconfigured = request.is_setup and not is_named
             verdict = PROBLEM if request.fails and not is_unconfigured else REMARK
             yield Finding(request.name, verdict, _answer(request))
     if report.advice:

@@ -6,6 +6,8 @@ import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+_SETUP = "setup"  # no provider has a request of this name
+
 
 class Verdict(enum.StrEnum):
     """What a provider's answer to one request means for a session."""
@@ -22,7 +24,7 @@ class Verdict(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CheckedRequest:
-    """One kind of request, and the provider's answer; or, with the name "setup", that of a setup.
+    """One kind of request, and the provider's answer; or, `of_setup`, that to a whole setup.
 
     ``detail`` is what the provider said, or what follows from it. If it ``is_needed``, sessions
     fail where it is denied or refused; otherwise they only lack something.
@@ -32,6 +34,16 @@ class CheckedRequest:
     verdict: Verdict
     detail: str = ""
     is_needed: bool = True
+
+    @classmethod
+    def of_setup(cls, verdict: Verdict, detail: str = "") -> CheckedRequest:
+        """Return the answer to what a session does when it opens, of whatever requests."""
+        return cls(_SETUP, verdict, detail)
+
+    @property
+    def is_setup(self) -> bool:
+        """Whether it is the answer to a whole setup, made by `of_setup`."""
+        return self.name == _SETUP
 
     @property
     def fails(self) -> bool:

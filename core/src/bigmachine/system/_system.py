@@ -181,7 +181,7 @@ class System:
         calls `setup` alone. Raises what `setup` raises. It is not a hook.
         """
         await self.setup()
-        return CheckReport([CheckedRequest("setup", Verdict.OK)])
+        return CheckReport([CheckedRequest.of_setup(Verdict.OK)])
 
     def is_busy(self, instance: Instance) -> bool:
         """Whether a machine that does not answer is known to compute.

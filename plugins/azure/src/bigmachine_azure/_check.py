@@ -105,9 +105,9 @@ class Check:
         try:
             plan = await self.setup()
         except BigmachineError as error:
-            return None, CheckedRequest("setup", Verdict.REFUSED, str(error))
+            return None, CheckedRequest.of_setup(Verdict.REFUSED, str(error))
         first = f"a session would try first: {plan.offers[0]}"
-        return plan, CheckedRequest("setup", Verdict.OK, first)
+        return plan, CheckedRequest.of_setup(Verdict.OK, first)
 
     def _scope(self, action: str, plan: LaunchPlan | None) -> str:
         """Return where a permission is needed: in the resource group, or in the subscription."""

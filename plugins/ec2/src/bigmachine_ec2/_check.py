@@ -127,9 +127,9 @@ class Check:
         try:
             await self.setup()
         except BigmachineError as error:
-            setup = CheckedRequest("setup", Verdict.REFUSED, str(error))
+            setup = CheckedRequest.of_setup(Verdict.REFUSED, str(error))
         else:
-            setup = CheckedRequest("setup", Verdict.OK, _planned(self._plan))
+            setup = CheckedRequest.of_setup(Verdict.OK, _planned(self._plan))
         await self._find_ids()
         tries = [*self._reads(), *self._changes()]
         answers: dict[_Try, CheckedRequest] = {}

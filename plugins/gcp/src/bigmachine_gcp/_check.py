@@ -103,9 +103,9 @@ class Check:
         try:
             plan = await self.setup()
         except BigmachineError as error:
-            return CheckedRequest("setup", Verdict.REFUSED, str(error))
+            return CheckedRequest.of_setup(Verdict.REFUSED, str(error))
         first = f"a session would try first: {plan.offers[0]}"
-        return CheckedRequest("setup", Verdict.OK, first)
+        return CheckedRequest.of_setup(Verdict.OK, first)
 
     async def _read(self, permission: str) -> CheckedRequest:
         try:
