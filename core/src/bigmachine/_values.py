@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ._full_names import short_name
 from .errors import StopReason, UsageError, sanitize_line
 
 LIMIT_BYTES = 64 << 20  # of the local files that are sent, unless the user allows more
@@ -314,7 +315,7 @@ class KeepaliveReply:
 
 def instance_text(instance: Instance) -> str:
     """Return the names of a machine for people: ``"m0 (i-0123abcd)"``."""
-    name = instance.name.partition(".")[0]
+    name = short_name(instance.name)
     return sanitize_line(f"{name} ({instance.id})" if instance.id else name)
 
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from .._full_names import session_name
 from ..errors import sanitize, sanitize_line
 from ._arguments import add_option, add_profile, parse_options
 
@@ -88,7 +89,7 @@ class ReapCommand:
         """The systems that answered."""
         self.has_failed = False
         """Whether something could not be freed."""
-        self._wanted = {_full_name(session): session for session in sessions}
+        self._wanted = {session_name(session): session for session in sessions}
         self._is_dry = is_dry
         self._is_sure = is_sure
         self._found: set[str] = set()
@@ -228,12 +229,6 @@ def _split(names: Sequence[str]) -> tuple[list[str], list[str]]:
     installed = {entry.name for entry in installed_systems()}
     is_system = names[0] in installed or not _SESSION.fullmatch(names[0])
     return [*names[:is_system]], [*names[is_system:]]
-
-
-def _full_name(session: str) -> str:
-    from ..reaper._leftovers import SUFFIX
-
-    return session if session.endswith(SUFFIX) else session + SUFFIX
 
 
 def _title(resource: Instance) -> str:

@@ -122,7 +122,7 @@ def add_session(parser: argparse.ArgumentParser) -> None:
 
 def chosen_session(name: str | None) -> RunningSession:
     """Return the session of this name, or the only one; raises `UsageError`."""
-    from ..reaper._leftovers import SUFFIX
+    from .._full_names import SESSION_SUFFIX
     from ..services._names import did_you_mean
 
     sessions = running_sessions()
@@ -136,7 +136,7 @@ def chosen_session(name: str | None) -> RunningSession:
         if len(sessions) > 1:
             raise UsageError(f"several sessions run: {names}; choose one with --session NAME")
         return sessions[0]
-    name = name.removesuffix(SUFFIX)
+    name = name.removesuffix(SESSION_SUFFIX)
     matching = [session for session in sessions if session.name == name]
     matching = matching or [session for session in sessions if session.name.startswith(name)]
     if len(matching) == 1:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator, Sequence
 
+from .._full_names import short_name
 from .._values import duration_text, instance_kind
 from ..errors import sanitize_line
 from ..reaper._leftovers import FoundSession
@@ -42,7 +43,7 @@ def session_text(session: FoundSession) -> str:
 
 def label(resource: Instance) -> str:
     """Return the name of a machine, if it is known, or else the kind of the resource."""
-    kind, name = resource.kind, resource.name.partition(".")[0]
+    kind, name = resource.kind, short_name(resource.name)
     return sanitize_line(name if kind == "instance" and name != resource.id else kind)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from .._full_names import short_name
 from .._values import duration_text, size_text
 from ._top_columns import (
     AMBER,
@@ -75,7 +76,7 @@ def _head(status: Row) -> Iterator[list[Cell]]:
     counts = [f"{states.count(state)} {state}" for state in STATES if state in states]
     parts = [f"on {status['system']}", f"open for {duration_text(status['age'])}"]
     parts += [status["program"], f"pid {status['pid']}"]
-    short = status["name"].partition(".")[0]
+    short = short_name(status["name"])
     yield [Cell(short, _BOLD), Cell(_GAP + ", ".join(filter(None, parts)))]
     text = ", ".join(counts) or "no machines"
     cores = _sum(running, "maxprocs")

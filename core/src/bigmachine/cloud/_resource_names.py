@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 
+from .._full_names import SESSION_SUFFIX, short_name
+
 NAME_PREFIX = "bm-"
 """What the names of all resources begin with."""
-_DOMAIN = "bigmachine"
 _MAX_NAME = 63  # of Google's names; Azure's VMs have 64
 
 
@@ -15,10 +16,10 @@ def session_label(session: str) -> str:
 
     That of a name in another domain ends with a hash, so no two sessions have the same label.
     """
-    label, _, domain = session.partition(".")
-    if domain in ("", _DOMAIN):
+    label = session.removesuffix(SESSION_SUFFIX)
+    if "." not in label:
         return label
-    return f"{label}-{hashlib.sha256(session.encode()).hexdigest()[:8]}"
+    return f"{short_name(label)}-{hashlib.sha256(session.encode()).hexdigest()[:8]}"
 
 
 def session_resource_name(session: str) -> str:
@@ -28,7 +29,7 @@ def session_resource_name(session: str) -> str:
 
 def vm_name(session: str, machine: str) -> str:
     """Return the name of a machine's VM: ``bm-SESSION-mN``. Both names may be full ones."""
-    return _name(session_label(session), "-" + machine.partition(".")[0])
+    return _name(session_label(session), "-" + short_name(machine))
 
 
 def _name(session: str, end: str) -> str:

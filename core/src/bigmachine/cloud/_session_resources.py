@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import ClassVar, Generic, Protocol, TypeVar
 
 from .._events import Event, MachineChanged
+from .._full_names import short_name
 from .._values import Instance
 from ..errors import MachineStopped, StopReason
 from ..system import VmOptions
@@ -139,7 +140,7 @@ class SessionResources(abc.ABC, Generic[VmT]):
         """
         if self._options.units:
             return set()
-        return {id for name, id in self.ids.items() if name.partition(".")[0] in self._ended}
+        return {id for name, id in self.ids.items() if short_name(name) in self._ended}
 
     async def free(self) -> None:
         """Terminate and delete all, for `System.shutdown`. Immortal instances are left.

@@ -18,6 +18,7 @@ from .._events import (
     MachineNotice,
     MachinesStarted,
 )
+from .._full_names import short_name
 from .._values import Cost, Instance, State, instance_kind
 from ..errors import sanitize_line
 from ..machine._async import AsyncMachine
@@ -58,7 +59,7 @@ class StatusBoard:
     @property
     def short_name(self) -> str:
         """The session's name as people say it."""
-        return self._session.partition(".")[0]
+        return short_name(self._session)
 
     @hookimpl
     def event(self, event: Event) -> None:
@@ -66,7 +67,7 @@ class StatusBoard:
         match event:
             case MachinesStarted():
                 for instance in event.instances:
-                    name = instance.name.partition(".")[0]
+                    name = short_name(instance.name)
                     self._records.setdefault(name, _Record(instance))
             case BootProgress():
                 if record := self._records.get(event.machine):

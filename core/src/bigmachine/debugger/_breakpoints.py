@@ -12,6 +12,7 @@ from typing import Any
 
 import trio
 
+from .._full_names import short_name
 from .._repeated_event import RepeatedEvent
 from ..errors import UsageError
 from ..process import on_breakpoint, warn_once
@@ -28,7 +29,7 @@ class Breakpoints:
     """
 
     def __init__(self, machine: str) -> None:
-        self._machine = machine.partition(".")[0]
+        self._machine = short_name(machine)
         self._token = trio.lowlevel.current_trio_token()
         self._pid = os.getpid()
         self._loop_thread = threading.get_ident()

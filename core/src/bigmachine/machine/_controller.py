@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from .._full_names import short_name
 from .._repeated_event import RepeatedEvent
 from .._values import Instance, Keepalive, KeepaliveReply, State, Termination
 from ..boot._bootstrap import BootBatch, Bootstrap
@@ -79,7 +80,7 @@ class Controller:
         self.instance = instance
         self.interfaces = interfaces
         self.owned = services is not None
-        self.name = name = instance.name.partition(".")[0]
+        self.name = name = short_name(instance.name)
         self.addr = instance.addr
         self.maxprocs: int | None = plugins.hooks.maxprocs()
         self.plugins = plugins

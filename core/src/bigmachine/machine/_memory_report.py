@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import trio
 
+from .._full_names import short_name
 from .._values import Termination
 from ..errors import StopReason
 from ..logs._kept import KeptLog
@@ -57,7 +58,7 @@ class MemoryReports:
         ask_now: Callable[[], object],
     ) -> None:
         self._name = name
-        self._short_name = name.partition(".")[0]
+        self._short_name = short_name(name)
         self._connection = connection
         self._log = log
         self._ask_now = ask_now

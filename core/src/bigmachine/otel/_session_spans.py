@@ -18,6 +18,7 @@ from .._events import (
     SessionClosed,
     SessionOpened,
 )
+from .._full_names import short_name
 from .._values import Instance, State
 from . import _names
 from ._calls import set_error
@@ -48,7 +49,7 @@ class SessionSpans:
             case MachinesStarted():
                 began = self._request_of(event)
                 for instance in event.instances:
-                    name = instance.name.partition(".")[0]
+                    name = short_name(instance.name)
                     self._boots[name] = _BootSpans(instance, tracer, self.context, began=began)
             case BootProgress():
                 if event.machine in self._boots and not event.total:
@@ -98,7 +99,7 @@ class _BootSpans:
 
     def __init__(self, instance: Instance, tracer: Tracer, parent: Context, *, began: int) -> None:
         attributes = {
-            _names.MACHINE: instance.name.partition(".")[0],
+            _names.MACHINE: short_name(instance.name),
             _names.HOST_ID: instance.id,
             _names.ZONE: instance.zone,
         }

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from .._events import BootProgress, MachineChanged
+from .._full_names import short_name
 from .._values import Instance, State, dollar_text, duration_text, size_text
 from ..errors import sanitize_line
 
@@ -80,7 +81,7 @@ class Start:
     def launched(self, instances: Iterable[Instance]) -> list[str]:
         """Take in what the system has launched; return the machines' short names."""
         first = BOOTING if self._boots else STARTING
-        machines = {each.name.partition(".")[0]: _Machine(each, first) for each in instances}
+        machines = {short_name(each.name): _Machine(each, first) for each in instances}
         self._machines.update(machines)
         self._is_launched = True
         return list(machines)

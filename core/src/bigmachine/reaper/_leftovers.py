@@ -11,6 +11,7 @@ from typing import TypeVar
 import trio
 
 from .._driver import Driver
+from .._full_names import SESSION_SUFFIX
 from ..errors import BigmachineError, IncompleteListError, NotSupportedError, UsageError
 from ..system import Capability, Instance, System
 from ..system._entrypoints import (
@@ -22,9 +23,6 @@ from ..system._entrypoints import (
 from ..system._plugins import Plugins
 
 T = TypeVar("T")
-
-SUFFIX = ".bigmachine"
-"""The end of every session's name, which people leave out."""
 
 _OLD = datetime.timedelta(days=1)
 _LIST_TIMEOUT = 90.0  # a provider that is slow, or whose requests are tried again
@@ -51,7 +49,7 @@ class FoundSession:
     @property
     def short_name(self) -> str:
         """The session's name as people say it."""
-        return self.name.removesuffix(SUFFIX)
+        return self.name.removesuffix(SESSION_SUFFIX)
 
     @property
     def machines(self) -> list[Instance]:

@@ -22,6 +22,7 @@ from .._events import (
     SessionClosed,
     SessionOpened,
 )
+from .._full_names import session_name
 from .._identity import DRIVER, Authority
 from .._values import Cost, EnvironmentOptions, Termination
 from ..debug._board import StatusBoard
@@ -383,4 +384,4 @@ def _not_open() -> UsageError:
 def _session_name(name: str | None) -> str:
     """Return a name that is unique in the world, and a DNS name, as certificates need it."""
     label = re.sub(r"[^a-z0-9]+", "-", (name or socket.gethostname()).lower()).strip("-")
-    return f"{label[:24] or 'session'}-{secrets.token_hex(4)}.bigmachine"
+    return session_name(f"{label[:24] or 'session'}-{secrets.token_hex(4)}")

@@ -16,6 +16,7 @@ from .._events import (
     SessionClosed,
     SessionOpened,
 )
+from .._full_names import short_name
 from .._values import State
 from ..errors import sanitize_line
 from ..system import hookimpl
@@ -75,4 +76,4 @@ class EventLog:
 
 
 def _short(name: str) -> str:
-    return sanitize_line(name.partition(".")[0])
+    return sanitize_line(short_name(name))

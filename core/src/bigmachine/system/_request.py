@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from .._driver import Driver
+from .._full_names import short_name
 from .._identity import Authority, Identity
 from .._values import Keepalive
 from ..errors import ProtocolError
@@ -99,7 +100,7 @@ class LaunchRequest:
         if name in self._certified:
             raise ProtocolError(f"{name} already has its identity")
         self._certified.add(name)
-        return self._authority.certify(name.partition(".")[0], point)
+        return self._authority.certify(short_name(name), point)
 
     def remote_config(self, identity: Identity) -> bytes:
         """Return the configuration of a worker that has none of the driver's files.

@@ -32,7 +32,7 @@ def session_of_part(name: str) -> str:
     label = found["label"]
     for word, allowed in _WORDS.items():
         label = label.replace(allowed, word)
-    return f"{label}.bigmachine"
+    return cloud.session_name(label)
 
 
 def _allowed(name: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 import trio
 
+from bigmachine._full_names import short_name
 from bigmachine._identity import Authority, Identity
 from bigmachine.boot import MachineSpec
 from bigmachine.machine._async import AsyncMachine
@@ -195,7 +196,7 @@ class Impostors:
                 return made
             header, outer = _split(made.config)
             fault = self.faults[made.name] = FAULTS[number - 1]
-            short = made.name.partition(".")[0]
+            short = short_name(made.name)
             wrong = wrong_machine(fault, authority=self.authority, name=short)
             outer["identity"] = asdict(wrong)
             return replace(made, config=header + pickle.dumps(outer))

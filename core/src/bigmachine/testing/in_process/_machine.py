@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 
 import trio
 
+from ..._full_names import short_name
 from ...boot import LaunchRequest, MachineSpec, WorkerConfig
 from ...errors import StopReason
 from ...system import Instance, Notice
@@ -36,7 +37,7 @@ class InProcessMachine:
     """
 
     def __init__(self, spec: MachineSpec, *, exited: dict[str, int]) -> None:
-        self.short_name = spec.name.partition(".")[0]
+        self.short_name = short_name(spec.name)
         self.host = Host(self.short_name)
         self.instance = Instance(
             name=spec.name, address=self.host.address, details=_details(spec.request)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import trio
 
+from ..._full_names import short_name
 from ...boot import LaunchRequest, MachineSpec
 from ...errors import NotSupportedError, StopReason, UsageError
 from ...system import (
@@ -265,11 +266,11 @@ class InProcessSystem(System):
         named: Any = getattr(machine, "instance", machine)
         name: str = named.name if isinstance(named, Instance) else named
         for full_name, found in self._machines.items():
-            if name in (full_name, full_name.partition(".")[0]):
+            if name in (full_name, short_name(full_name)):
                 found.do(function)
                 return
-        if name.partition(".")[0] not in self._stopped:
-            known = ", ".join(name.partition(".")[0] for name in self._machines)
+        if short_name(name) not in self._stopped:
+            known = ", ".join(short_name(name) for name in self._machines)
             raise UsageError(f"{name} is not a machine of this system (it has {known or 'none'})")
 
 
