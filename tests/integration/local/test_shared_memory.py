@@ -171,8 +171,8 @@ def test_many_large_calls_at_a_time_give_their_own_results(machine: bm.Machine) 
 def test_switch_keeps_large_arrays_on_the_wire(
     session: bm.Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(VARIABLE, "no")
-    with pytest.raises(bm.UsageError, match=re.escape(f"{VARIABLE} is 0 or 1")):
+    monkeypatch.setenv(VARIABLE, "never")
+    with pytest.raises(bm.UsageError, match=re.escape(f"{VARIABLE}: must be on or off")):
         session.start(1, services=SERVICES)
     monkeypatch.setenv(VARIABLE, "0")
     [machine] = session.start(1, services=SERVICES)

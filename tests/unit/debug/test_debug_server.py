@@ -344,7 +344,7 @@ def test_option_and_variable_serve_the_page_and_print_its_url(monkeypatch, capfd
     monkeypatch.setenv("BIGMACHINE_DEBUG", ANYWHERE)
     with bm.Session(InProcessSystem()):
         pass
-    monkeypatch.setenv("BIGMACHINE_DEBUG", "0")
+    monkeypatch.setenv("BIGMACHINE_DEBUG", "No")
     with bm.Session(InProcessSystem()):
         pass
     said = capfd.readouterr().err.splitlines()

@@ -208,7 +208,9 @@ def test_nothing_is_shown_if_progress_is_off_and_misspelt_setting_is_told(monkey
         start_quickly()
         assert terminal.text == ""
         monkeypatch.setenv("BIGMACHINE_PROGRESS", "offf")
-        with pytest.raises(bm.UsageError, match="BIGMACHINE_PROGRESS: must be on or off.*'off'"):
+        with pytest.raises(
+            bm.UsageError, match="BIGMACHINE_PROGRESS: must be on or off, not 'offf'"
+        ):
             start_quickly()
         assert terminal.text == ""
 

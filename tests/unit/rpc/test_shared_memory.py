@@ -461,16 +461,19 @@ def test_call_goes_over_the_wire_if_no_descriptor_is_left(size: int) -> None:
     run(main)
 
 
-def test_switch_is_0_or_1_and_on_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_switch_is_on_or_off_and_on_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     assert is_on()
     assert environ() == {}
-    for value in ("0", "1"):
+    monkeypatch.setenv(VARIABLE, "")
+    assert is_on()
+    assert environ() == {}
+    for value in ("0", "off", "False", "no", "1", "on", "TRUE", "yes"):
         monkeypatch.setenv(VARIABLE, value)
         assert environ() == {VARIABLE: value}
-        assert is_on() is (value == "1")
-    for value in ("", "no", "2"):
+        assert is_on() is (value in ("1", "on", "TRUE", "yes"))
+    for value in ("2", "offf"):
         monkeypatch.setenv(VARIABLE, value)
-        with pytest.raises(UsageError, match=f"{VARIABLE} is 0 or 1"):
+        with pytest.raises(UsageError, match=f"{VARIABLE}: must be on or off, not '{value}'"):
             environ()
 
 

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
 from collections.abc import AsyncIterator
 
 import trio
 
 from .._events import BootProgress, Event, MachineChanged, MachinesRequested, MachinesStarted
-from ..errors import UsageError
-from ..services._names import did_you_mean
+from .._switches import read_switch
 from ..system import System, hookimpl
 from ._display import display
 from ._start import Start
 
 VARIABLE = "BIGMACHINE_PROGRESS"
-_SETTINGS = {"on": True, "1": True, "true": True, "off": False, "0": False, "false": False}
 _END_SECONDS = 1.0  # for a display to be taken away: usually that takes no time at all
 
 
@@ -72,13 +69,7 @@ class Progress:
 
 def is_on() -> bool:
     """Whether the user wants to see progress; `UsageError` if that can't be told."""
-    value = os.environ.get(VARIABLE) or "on"
-    try:
-        return _SETTINGS[value.lower()]
-    except KeyError:
-        raise UsageError(
-            f"{VARIABLE}: must be on or off, not {value!r}{did_you_mean(value, _SETTINGS)}"
-        ) from None
+    return read_switch(VARIABLE, default=True)
 
 
 async def _end(start: Start) -> None:

@@ -36,7 +36,7 @@ def keep_none() -> None:
 
 def environ() -> dict[str, str]:
     """Return the variable for new machines, if this process has it; `UsageError` if it is bad."""
-    if (text := os.environ.get(VARIABLE)) is None:
+    if not (text := os.environ.get(VARIABLE)):
         return {}
     if not text.isdecimal():
         raise UsageError(

@@ -7,27 +7,21 @@ import importlib.util
 import os
 import sys
 
-from ..errors import UsageError
+from .._switches import is_switched_on, read_switch
 
 VARIABLE = "BIGMACHINE_SHARED_MEMORY"
-"""``"0"`` switches it off; ``"1"`` is the default."""
+"""Off, or on, which is the default."""
 
 
 def is_on() -> bool:
     """Whether this process may share memory, and can: only Linux has what it takes."""
-    return os.environ.get(VARIABLE) != "0" and _is_possible()
+    return is_switched_on(os.environ.get(VARIABLE, "")) is not False and _is_possible()
 
 
 def environ() -> dict[str, str]:
     """Return the variable for new machines, if this process has it; `UsageError` if it is bad."""
-    if (text := os.environ.get(VARIABLE)) is None:
-        return {}
-    if text not in ("0", "1"):
-        raise UsageError(
-            f"{VARIABLE} is 0 or 1: whether processes of one host share memory for large arguments "
-            f"and results, as they do if it is not set; not {text!r}"
-        )
-    return {VARIABLE: text}
+    read_switch(VARIABLE, default=True)
+    return {VARIABLE: text} if (text := os.environ.get(VARIABLE)) else {}
 
 
 @functools.cache

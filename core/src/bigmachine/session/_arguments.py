@@ -7,6 +7,7 @@ import os
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 
+from .._switches import is_switched_on
 from .._values import EnvironmentOptions
 from ..debug._address import host_and_port
 from ..errors import UsageError
@@ -38,9 +39,8 @@ def debug_address(debug: object) -> str | None:
     """
     if debug is None:
         text = os.environ.get("BIGMACHINE_DEBUG", "")
-        debug = text.lower() in ("1", "true", "yes", "on") or (
-            text if text.lower() not in ("", "0", "false", "no", "off") else False
-        )
+        is_on = is_switched_on(text) if text else False
+        debug = text if is_on is None else is_on
     if isinstance(debug, bool):
         return DEFAULT_DEBUG_ADDRESS if debug else None
     if not isinstance(debug, str):

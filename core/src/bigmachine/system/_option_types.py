@@ -14,11 +14,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
+from .._switches import is_switched_on
+
 _UNIONS = (typing.Union, types.UnionType)
 _LISTS = (tuple, list, Sequence)
 _NUMBERS = {int: numbers.Integral, float: numbers.Real}  # NumPy's numbers are these, too
-_BOOLEANS = dict.fromkeys(("1", "true", "yes", "on"), True)
-_BOOLEANS |= dict.fromkeys(("0", "false", "no", "off"), False)
 # A list as Python, JSON and TOML write it; [::1], an address, is none.
 _BRACKETED = re.compile(r"""\s*[\[(][^\[\]()]*[,'"][^\[\]()]*[\])]\s*""")
 
@@ -50,8 +50,8 @@ def convert(value: Any, kind: Any, *, is_text: bool) -> object:  # Any: checked 
     elif not isinstance(kind, type):  # an annotation that cannot be checked
         return value
     elif is_text and kind is bool:
-        if str(value).lower() in _BOOLEANS:
-            return _BOOLEANS[str(value).lower()]
+        if (is_on := is_switched_on(str(value))) is not None:
+            return is_on
     elif is_text and kind is Path:
         return Path(os.path.expanduser(value))
     elif is_text:
