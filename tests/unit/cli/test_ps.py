@@ -12,7 +12,7 @@ import socket
 import pytest
 
 import bigmachine as bm
-from bigmachine.cli import _running, _running_text, main
+from bigmachine.cli import _found_here, _running, main
 from bigmachine.debug._socket_folder import socket_folder
 from bigmachine.testing import InProcessSystem
 
@@ -225,7 +225,7 @@ class NewerStatus:
 
 @pytest.mark.parametrize("is_crowded", [False, True])
 def test_session_that_does_not_answer_is_named_soon(capsys, monkeypatch, is_crowded):
-    monkeypatch.setattr(_running_text, "_ANSWER_SECONDS", 0.1)
+    monkeypatch.setattr(_found_here, "_ANSWER_SECONDS", 0.1)
     monkeypatch.setattr(_running, "ANSWER_SECONDS", 0.1)
     with socket.socket(socket.AF_UNIX) as stopped, contextlib.ExitStack() as clients:
         stopped.bind(str(socket_folder(make=True) / "stopped.sock"))

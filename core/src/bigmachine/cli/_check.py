@@ -33,7 +33,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the provider's answers; the status is 1 if sessions would fail."""
-    from ..reaper._leftovers import run_async
+    from ._asking import run_async
 
     system = chosen_system(arguments.system, arguments)
     report = run_async(lambda: check(system))

@@ -95,7 +95,7 @@ def _of_installed(name: str, arguments: argparse.Namespace) -> Iterator[Finding]
 
 
 def _of_system(system: System, *, is_named: bool) -> Iterator[Finding]:
-    from ..reaper._leftovers import run_async
+    from ._asking import run_async
     from ._check import check
     from ._doctor_checks import OK, PROBLEM, REMARK, Finding
 

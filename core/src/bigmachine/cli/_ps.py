@@ -12,7 +12,7 @@ from ..errors import NotSupportedError, sanitize
 from ._arguments import add_option, add_profile, parse_options
 
 if TYPE_CHECKING:
-    from ..reaper._leftovers import FoundSession
+    from ..reaper._found_sessions import FoundSession
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -33,8 +33,8 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print all sessions and resources; the status is 1 if a system that was named failed."""
-    from ..reaper._leftovers import run_async, systems_to_ask
-    from ._running_text import found_here
+    from ._asking import run_async, systems_to_ask
+    from ._found_here import found_here
 
     options = parse_options(arguments.option)
     names, problems = systems_to_ask(arguments.system, options)
@@ -66,8 +66,9 @@ async def _ask(
     """Query all at once; return their resources by session, and why some did not list all."""
     import trio
 
+    from ..reaper._found_sessions import find_sessions
     from ..reaper._free import reason
-    from ..reaper._leftovers import find_sessions, opened
+    from ._asking import opened
 
     found: dict[str, list[FoundSession]] = {}
     failed: dict[str, str] = {}

@@ -16,7 +16,7 @@ from ._arguments import add_option, add_profile, parse_options
 if TYPE_CHECKING:
     import trio
 
-    from ..reaper._leftovers import FoundSession
+    from ..reaper._found_sessions import FoundSession
     from ..system import Instance, System
 
 _AT_ONCE = 100  # resources; the system limits its own requests to the provider
@@ -54,7 +54,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Free what can be freed; the status is 1 if some of it could not be."""
-    from ..reaper._leftovers import run_async, systems_to_ask
+    from ._asking import run_async, systems_to_ask
 
     options = parse_options(arguments.option)
     named, sessions = _split(arguments.names)
@@ -99,8 +99,9 @@ class ReapCommand:
 
     async def reap(self, name: str, options: Mapping[str, str], profile: str | None) -> None:
         """Free the resources on one system that are to be freed."""
+        from ..reaper._found_sessions import find_sessions
         from ..reaper._free import reason
-        from ..reaper._leftovers import find_sessions, opened
+        from ._asking import opened
 
         try:
             async with opened(name, options=options, profile=profile) as hooks:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from .._full_names import short_name
 from .._values import duration_text, instance_kind
 from ..errors import sanitize_line
-from ..reaper._leftovers import FoundSession
+from ..reaper._found_sessions import FoundSession
 from ..system import Instance
 from ._table import spread, table
 

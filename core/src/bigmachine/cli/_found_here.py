@@ -10,7 +10,7 @@ from typing import Any
 
 from .._driver import Driver
 from ..errors import BigmachineError
-from ..reaper._leftovers import FoundSession
+from ..reaper._found_sessions import FoundSession
 from ..system import Instance
 from ._running import RunningSession, running_sessions
 

@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import trio
 
 from .._driver import Driver
 from .._full_names import SESSION_SUFFIX
-from ..errors import BigmachineError, IncompleteListError, NotSupportedError, UsageError
-from ..system import Capability, Instance, System
-from ..system._entrypoints import (
-    choose_system,
-    installed_systems,
-    load_observers,
-    load_system,
-)
-from ..system._plugins import Plugins
-
-T = TypeVar("T")
+from ..errors import BigmachineError, IncompleteListError, UsageError
+from ..system import Instance, System
 
 _OLD = datetime.timedelta(days=1)
 _LIST_TIMEOUT = 90.0  # a provider that is slow, or whose requests are tried again
-_CLOSE_TIMEOUT = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,24 +89,6 @@ class FoundSession:
         return ""
 
 
-@contextlib.asynccontextmanager
-async def opened(
-    name: str, *, options: Mapping[str, str], profile: str | None
-) -> AsyncIterator[System]:
-    """Make a system that can list and free resources; yield its hooks. It is not set up."""
-    system = choose_system(name, profile=profile, texts=options)
-    if Capability.INSTANCES not in system.capabilities:
-        raise NotSupportedError(
-            f"system {name!r} has no 'instances' capability: it can't list what it has made"
-        )
-    hooks = Plugins(system, installed=load_observers()).hooks
-    try:
-        yield hooks
-    finally:
-        with trio.move_on_after(_CLOSE_TIMEOUT, shield=True):
-            await hooks.shutdown()
-
-
 async def find_sessions(hooks: System, name: str) -> tuple[list[FoundSession], str]:
     """Ask a system for all resources; return them by session, the oldest first.
 
@@ -144,34 +114,6 @@ async def find_sessions(hooks: System, name: str) -> tuple[list[FoundSession], s
     latest = datetime.datetime.max.replace(tzinfo=datetime.UTC)
     found.sort(key=lambda one: (not one.is_billed_in_vain, one.started or latest, one.name))
     return found, missing
-
-
-def systems_to_ask(named: Sequence[str], options: Mapping[str, str]) -> tuple[list[str], list[str]]:
-    """Return the systems to ask, by default all that can list resources; and what is broken.
-
-    Raises `UsageError` for options that are not for exactly one system.
-    """
-    if options and len(named) != 1:
-        raise UsageError("-o is an option of one system: name it")
-    if named:
-        return [*dict.fromkeys(named)], []
-    able, broken = [], []
-    for name in dict.fromkeys(entry.name for entry in installed_systems()):
-        try:
-            if Capability.INSTANCES in load_system(name).capabilities:
-                able.append(name)
-        except BigmachineError as exc:
-            broken.append(str(exc))
-    return able, broken
-
-
-def run_async(main: Callable[[], Awaitable[T]]) -> T:
-    """Run ``main`` in trio; a Ctrl-C is a plain `KeyboardInterrupt`, in whatever task it came."""
-    try:
-        return trio.run(main)
-    except* KeyboardInterrupt:
-        pass
-    raise KeyboardInterrupt
 
 
 def _found_session(
