@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import trio
+from trio.testing import MockClock
 
-from bigmachine.cloud import Parallel
+from bigmachine.cloud import Parallel, for_each
 
 
 def test_calls_overlap_and_each_returns_its_own_result():
@@ -59,3 +60,20 @@ def test_error_of_the_call_added_first_is_raised_when_all_have_ended():
     with pytest.raises(ValueError, match="added first"):
         trio.run(main)
     assert ended == ["fine"]
+
+
+def test_for_each_completes_all_and_raises_the_first_error():
+    async def test():
+        done = []
+
+        async def do(item):
+            await trio.sleep(item)
+            if item == 1:
+                raise ValueError(item)
+            done.append(item)
+
+        with pytest.raises(ValueError, match="1"):
+            await for_each([3, 1, 2], do)
+        assert done == [2, 3]
+
+    trio.run(test, clock=MockClock(autojump_threshold=0))

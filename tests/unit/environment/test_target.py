@@ -4,7 +4,8 @@ import sys
 
 import pytest
 
-from bigmachine.environment import Target, size_text
+from bigmachine._values import size_text
+from bigmachine.environment import Target
 from bigmachine.errors import UsageError
 
 

@@ -71,11 +71,13 @@ class Wire:
         assert not ours._incoming
         assert not ours._outgoing
         assert ours._decoder.is_idle
-        assert not ours._outbox.has_bodies
+        assert not ours._outbox._under_way
+        assert not ours._outbox._in_line
         if (theirs := self.serving) is not None:
             assert not theirs._calls
             assert not theirs._uploads
-            assert not theirs._outbox.has_bodies
+            assert not theirs._outbox._under_way
+            assert not theirs._outbox._in_line
             assert theirs._decoder.is_idle
 
 

@@ -108,7 +108,8 @@ def _describe(
 
 
 def _text(environment: Environment, manifest: dict[str, Any]) -> Iterator[str]:
-    from ..environment import Origin, size_text
+    from .._values import size_text
+    from ..environment import Origin
     from ._table import labeled, table
 
     yield labeled("Python", environment.target.python)
@@ -142,7 +143,7 @@ _KINDS = {
 
 
 def _text_of_folder(folder: Folder) -> Iterator[str]:
-    from ..environment import size_text
+    from .._values import size_text
     from ..environment._messages import printable
     from ._table import count_text, table
 

@@ -13,7 +13,6 @@ a request: `client/_post`, `server/_http`, `server/_post`. Neither end imports t
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from ._frames import DEFAULT_LIMIT_BYTES as DEFAULT_LIMIT_BYTES
 from ._frames import Buffer as Buffer
 from ._frames import Payload as Payload
 from ._headers import dump_headers as dump_headers

@@ -101,11 +101,6 @@ class Outbox:
         """The way of large buffers past the wire, if there is one."""
         return self._channel.memory
 
-    @property
-    def has_bodies(self) -> bool:
-        """Whether a body is not yet sent entirely."""
-        return bool(self._under_way or self._in_line)
-
     def announce(self, size: int) -> None:
         """Count a body of so many bytes, in any thread, from now on: it will be posted."""
         with self._announcing:

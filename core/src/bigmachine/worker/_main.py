@@ -16,13 +16,14 @@ import time
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..boot._config import WorkerConfig
+from ..boot.vm.common import HEARTBEAT_VARIABLE
 from ..process import pack, prepare_output, read_header, settable
 from ._exit import ProcessExit
 from ._installer import SetUp, call_special
 from ._lifeline import tie_to
 from ._own_host import prepare_host
 from ._resources import processors
-from ._serve import HEARTBEAT, serve
+from ._serve import serve
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -52,7 +53,7 @@ def main(config: bytes, *, listen: str, lifeline: int | None = None) -> NoReturn
     loaded = WorkerConfig.load(config)
     sys.setswitchinterval(switch_interval(loaded.maxprocs or processors()))
     _set_environ(loaded.environ)
-    if HEARTBEAT in os.environ:  # it has a boot program
+    if HEARTBEAT_VARIABLE in os.environ:  # it has a boot program
         prepare_host()
     sys.argv[:] = loaded.argv
     if loaded.logs is not None:

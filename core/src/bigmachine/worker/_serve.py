@@ -10,6 +10,7 @@ import trio
 
 from .._identity import DRIVER
 from ..boot._config import WorkerConfig
+from ..boot.vm.common import HEARTBEAT_VARIABLE, LOG_VARIABLE
 from ..debugger._breakpoints import Breakpoints
 from ..rpc import Server, Services
 from ..system import gives_notices
@@ -23,8 +24,6 @@ from ._supervisor import Supervisor
 from ._tracing import machine_tracer
 from ._variables import MachineVariables
 
-HEARTBEAT = "BIGMACHINE_HEARTBEAT"
-"""The variable that only a boot program sets: the descriptor to tell it of keepalives."""
 SILENCE_KEEPALIVES = 2
 """A connection is closed if its peer sends nothing for so many keepalive timeouts.
 
@@ -105,7 +104,7 @@ async def serve(
             spans=tracer.spans if tracer is not None else None,
             breakpoints=breakpoints,
             # Not inherited by processes that services start: they are not machines.
-            log=os.environ.pop("BIGMACHINE_LOG", ""),
+            log=os.environ.pop(LOG_VARIABLE, ""),
             login_user=system.login_user,
         )
         services.add("Supervisor", supervisor)
@@ -124,7 +123,7 @@ def _heartbeat() -> Callable[[], object]:
 
     The boot program ends the VM if the worker hangs, and so can't notice that its driver is gone.
     """
-    fd = os.environ.pop(HEARTBEAT, "")
+    fd = os.environ.pop(HEARTBEAT_VARIABLE, "")
     if not fd:
         return lambda: None
     os.set_inheritable(int(fd), False)

@@ -14,7 +14,7 @@ import trio
 
 from .._repeated_event import RepeatedEvent
 from .._values import DiskInfo, KeepaliveReply, LoadInfo, MachineInfo, MemoryInfo, Notice
-from .._version import __version__ as __version__
+from .._version import __version__
 from ..boot.vm.common import CHUNK_BYTES
 from ..boot.vm.log import read_log
 from ..errors import NotSupportedError

@@ -11,6 +11,11 @@ Json = Any  # what json gives
 CHUNK_BYTES = 256 << 10
 HANDSHAKE_SECONDS = 10.0
 
+HEARTBEAT_VARIABLE = "BIGMACHINE_HEARTBEAT"
+"""The worker's variable that only a boot program sets: the descriptor to tell it of keepalives."""
+LOG_VARIABLE = "BIGMACHINE_LOG"
+"""The worker's variable for the folder of the boot program's log."""
+
 
 class Configuration:
     """What user data says: whom to trust, how long to wait, and how to power off."""

@@ -9,7 +9,7 @@ import subprocess
 import threading
 from typing import Any, Callable
 
-from .common import Json
+from .common import HEARTBEAT_VARIABLE, LOG_VARIABLE, Json
 from .log import LogFiles
 
 LAST_LINES_SECONDS = 1.0
@@ -36,8 +36,8 @@ class WorkerProcess:
             start_new_session=True,
             env={
                 **os.environ,
-                "BIGMACHINE_HEARTBEAT": str(beats),
-                "BIGMACHINE_LOG": log.folder,
+                HEARTBEAT_VARIABLE: str(beats),
+                LOG_VARIABLE: log.folder,
                 "VIRTUAL_ENV": start["prefix"],
             },
         )

@@ -1,63 +1,15 @@
-"""Requests are rate-limited, backoff has jitter, and concurrent callers share one request."""
+"""Concurrent callers of a `Batch` share one request."""
 
 from __future__ import annotations
 
-import pytest
 import trio
 from trio.testing import MockClock
 
-from bigmachine.cloud import Batch, RateLimiter, backoff, for_each, poll_intervals
+from bigmachine.cloud import Batch
 
 
 def run(test):
     return trio.run(test, clock=MockClock(autojump_threshold=0))
-
-
-def test_burst_is_immediate_and_the_rest_is_rate_limited():
-    async def test():
-        limiter = RateLimiter(rate=2.0, burst=5)
-        began = trio.current_time()
-        times = []
-        for _ in range(9):
-            await limiter.wait()
-            times.append(trio.current_time() - began)
-        assert times == pytest.approx([0, 0, 0, 0, 0, 0.5, 1.0, 1.5, 2.0])
-        await trio.sleep(100)
-        began = trio.current_time()
-        for _ in range(6):
-            await limiter.wait()
-        assert trio.current_time() - began == pytest.approx(0.5)
-
-    run(test)
-
-
-def test_drained_bucket_has_no_burst():
-    async def test():
-        limiter = RateLimiter(rate=2.0, burst=5)
-        limiter.drain()
-        began = trio.current_time()
-        for _ in range(4):
-            await limiter.wait()
-        assert trio.current_time() - began == pytest.approx(2.0)
-
-    run(test)
-
-
-def test_backoff_grows_with_jitter_and_ends():
-    most = [0.0] * 9
-    for _ in range(300):
-        tried = [*backoff(10)]
-        assert len(tried) == 9
-        most = [max(pair) for pair in zip(most, tried, strict=True)]
-    assert most == sorted(most[:6]) + most[6:]
-    assert max(most) <= 20.0
-    assert most[0] <= 0.5
-
-
-def test_poll_intervals_grow_and_never_end():
-    first = [pause for pause, _ in zip(poll_intervals(), range(20), strict=False)]
-    assert first == sorted(first)
-    assert first[-1] == 5.0
 
 
 class Asked:
@@ -129,22 +81,5 @@ def test_failed_request_fails_for_all_its_callers():
             nursery.start_soon(one, "bad")
             nursery.start_soon(one, "good")
         assert errors == ["bad", "bad"]
-
-    run(test)
-
-
-def test_for_each_completes_all_and_raises_the_first_error():
-    async def test():
-        done = []
-
-        async def do(item):
-            await trio.sleep(item)
-            if item == 1:
-                raise ValueError(item)
-            done.append(item)
-
-        with pytest.raises(ValueError, match="1"):
-            await for_each([3, 1, 2], do)
-        assert done == [2, 3]
 
     run(test)
