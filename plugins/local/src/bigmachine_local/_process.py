@@ -14,8 +14,8 @@ from typing import NamedTuple, Protocol
 
 import trio
 
-from bigmachine.boot import MachineSpec
 from bigmachine.process import close_in_children
+from bigmachine.system import MachineSpec
 
 from ._descriptors import pipe
 from ._log import Log

@@ -23,7 +23,7 @@ from bigmachine.system import Capability, Instance, Keepalive, System, Terminati
 from ._options import MAX_PORT, LocalOptions
 
 if TYPE_CHECKING:
-    from bigmachine.boot import LaunchRequest
+    from bigmachine.system import LaunchRequest
 
     from ._gpus import Gpus
     from ._oom import OomWatch
