@@ -21,7 +21,7 @@ from bigmachine.errors import sanitize
 from bigmachine.logs._kept import SessionLogs
 from bigmachine.logs._record_lines import record_line
 from bigmachine.machine import _pace, _stderr
-from bigmachine.machine._output import BootLog, Output
+from bigmachine.machine._output import BootOutput, Output
 from bigmachine.machine._stderr import StderrWriter
 from tests.support.waiting import until
 
@@ -339,7 +339,8 @@ def written_by_writer() -> Iterator[tuple[Stream, StderrWriter]]:
 
 
 def output_of(writer: StderrWriter, machine: str = "m0") -> Output:
-    output = Output(machine, boot_log=BootLog(), stderr=writer, log=SessionLogs().new(machine))
+    log = SessionLogs().new(machine)
+    output = Output(machine, boot_output=BootOutput(), stderr=writer, log=log)
     output.is_booting = False
     return output
 

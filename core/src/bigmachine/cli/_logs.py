@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the lines."""
     from http.client import IncompleteRead
 
-    from ..machine._streams import has_colors
+    from ..machine._text_streams import has_colors
 
     session = chosen_session(arguments.session)
     session.check_answers()

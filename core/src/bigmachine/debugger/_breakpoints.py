@@ -16,7 +16,7 @@ from .._full_names import short_name
 from .._repeated_event import RepeatedEvent
 from ..errors import UsageError
 from ..process import on_breakpoint, warn_once
-from ..rpc import _failures as failures
+from ..rpc import _kept_exceptions as kept
 from ._protocol import Reply, Stop
 from ._stopped import StoppedMethod
 
@@ -101,11 +101,11 @@ class Breakpoints:
 
     async def post_mortem(self, failure: str) -> Stop:
         """Begin to debug a call that has failed; return its stop, to be attached to."""
-        exc = failures.find(failure)
+        exc = kept.find(failure)
         if exc is None:
             raise UsageError(
                 f"{self._machine} does not have the frames of this call any more: it keeps those "
-                f"of its last {failures.limit()}; set {failures.VARIABLE} to more before it starts"
+                f"of its last {kept.limit()}; set {kept.VARIABLE} to more before it starts"
             )
         from ._pdb import RemotePdb
 

@@ -12,7 +12,7 @@ import trio
 
 from ..errors import RemoteError, UsageError
 from ..process import FORKED
-from ..rpc import _failures as failures
+from ..rpc import _kept_exceptions as kept
 from ..services._tracebacks import exception_chain, short_traceback
 from ._console import find_console
 from ._debugger import SessionDebugger, sessions
@@ -46,10 +46,10 @@ def post_mortem(exc: BaseException | None = None) -> None:
         return
     if not remote.failure:
         raise UsageError(
-            f"the frames of {remote.method} were not kept: set {failures.VARIABLE}=1 before the "
+            f"the frames of {remote.method} were not kept: set {kept.VARIABLE}=1 before the "
             "machines start, and call it again (those of parallel methods never are)"
         )
-    local = failures.find(remote.failure)  # as in tests, with machines in this process
+    local = kept.find(remote.failure)  # as in tests, with machines in this process
     if local is not None:
         pdb.post_mortem(local.__traceback__)
         return

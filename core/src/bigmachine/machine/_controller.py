@@ -30,7 +30,7 @@ from ._log import MachineLog
 from ._log_levels import LogLevels
 from ._memory_report import MemoryReports
 from ._notices import ReceivedNotices
-from ._output import BootLog, Output
+from ._output import BootOutput, Output
 from ._service_batch import ServiceBatch
 from ._spans import ReceivedSpans
 from ._startup import Startup, progress_reporter
@@ -70,7 +70,7 @@ class Controller:
         http: httpx.AsyncClient,
         services: ServiceBatch | None,
         interfaces: Mapping[str, object] | None = None,
-        boot_log: BootLog,
+        boot_output: BootOutput,
         stderr: StderrWriter,
         logs: SessionLogs,
         set_silent: Callable[[Instance, bool], None],
@@ -94,11 +94,11 @@ class Controller:
         self._freed = trio.Event()
         self._pid = os.getpid()
         self._scope = trio.CancelScope()
-        self._boot_log = boot_log
+        self._boot_output = boot_output
         self.logs = logs
         self.kept = logs.new(name, is_owned=self.owned)
         """The last of what it has printed and logged."""
-        self._output = Output(name, boot_log=boot_log, stderr=stderr, log=self.kept)
+        self._output = Output(name, boot_output=boot_output, stderr=stderr, log=self.kept)
         # A system that follows what machines print knows all that is in their logs.
         self._has_tail = Capability.TAIL in plugins.system.capabilities
         self._log = MachineLog(
@@ -275,10 +275,10 @@ class Controller:
                 await self._start(nursery)
             except BootError as exc:
                 if self.owned:
-                    self._boot_log.failed()
+                    self._boot_output.failed()
                 self.stop(Termination(StopReason.BOOT, "it did not boot"), cause=exc)
             else:
-                self._boot_log.succeeded()
+                self._boot_output.succeeded()
                 self.lifecycle.booted()
                 gone = await self._link.keep(nursery)
                 if gone is REFUSED:

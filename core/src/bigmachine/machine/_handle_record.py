@@ -9,7 +9,7 @@ import traceback
 
 from ..errors import UsageError
 from ._screen import screen
-from ._streams import wait_for
+from ._text_streams import wait_for
 
 
 class _Thread(threading.local):

@@ -36,7 +36,7 @@ _PATIENCE_FRACTION = 0.1
 _PATIENCE_STEP = 0.01
 
 
-class BootLog:
+class BootOutput:
     """Whether what machines print while they boot is shown: one for a session.
 
     Boot noise is hidden, unless the logger ``bigmachine.boot`` is at DEBUG, or
@@ -67,9 +67,11 @@ class Output:
     Records of the machine's `logging` are in it, each as a line; see `record_line`.
     """
 
-    def __init__(self, name: str, *, boot_log: BootLog, stderr: StderrWriter, log: KeptLog) -> None:
+    def __init__(
+        self, name: str, *, boot_output: BootOutput, stderr: StderrWriter, log: KeptLog
+    ) -> None:
         self._name = sanitize_line(name)
-        self._boot_log = boot_log
+        self._boot_output = boot_output
         self._stderr = stderr
         self._log = log
         self._is_followed = False
@@ -204,7 +206,7 @@ class Output:
 
     @property
     def _is_shown(self) -> bool:
-        return not self.is_booting or self._boot_log.is_shown
+        return not self.is_booting or self._boot_output.is_shown
 
     def _show(self, line: bytes) -> None:
         redrawn, self._redrawn = self._redrawn, b""

@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from ._streams import is_terminal, is_writable, write_to_descriptor
+from ._text_streams import is_terminal, is_writable, write_to_descriptor
 
 _DEFAULT_SIZE = os.terminal_size((80, 24))  # of terminals that do not know theirs
 

@@ -25,7 +25,7 @@ from ..logs._record_lines import begin_of_record
 from ._pace import LINES_PER_SECOND, LineLimit, Pace
 from ._screen import screen
 from ._stderr_entries import Gap, Line, Record, Step
-from ._streams import has_colors, is_watched, write_text
+from ._text_streams import has_colors, is_watched, write_text
 
 QUEUE_BYTES = 4 << 20
 """How much of machines' output waits in memory for a standard error that is slow.

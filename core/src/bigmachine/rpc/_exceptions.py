@@ -6,7 +6,7 @@ import contextlib
 
 from ..errors import BigmachineError, ProtocolError, RemoteError
 from ..services._tracebacks import format_traceback, with_source_lines
-from . import _failures
+from . import _kept_exceptions
 from ._exception_graph import Node, message_of, put_together, take_apart, type_name
 from ._frames import Frame, Payload
 from ._payload import USER_ERRORS, dumps, loads
@@ -36,7 +36,7 @@ def dump_exception(exc: BaseException) -> Payload:
         with contextlib.suppress(*USER_ERRORS):
             nodes = take_apart(exc)
     described = (type_name(type(exc)), message_of(exc), remote_traceback, nodes, is_call_error)
-    failure = "" if is_call_error else _failures.keep(exc)
+    failure = "" if is_call_error else _kept_exceptions.keep(exc)
     return dumps((*described, failure) if failure else described)
 
 

@@ -16,7 +16,7 @@ from ..logs._kept import SessionLogs
 from ..machine._async import AsyncMachine
 from ..machine._call_options import seconds
 from ..machine._controller import Controller
-from ..machine._output import BootLog
+from ..machine._output import BootOutput
 from ..machine._service_batch import ServiceBatch
 from ..machine._stderr import StderrWriter
 from ..machine._time_limits import Debugger
@@ -57,7 +57,7 @@ class Fleet:
         self._nursery = nursery
         self._on_freed = on_freed
         self._debugger = debugger
-        self._boot_log = BootLog()
+        self._boot_output = BootOutput()
         self._stderr = stderr
         self._logs = logs
         self._machines: dict[Controller, AsyncMachine] = {}  # until the task that leads it ends
@@ -90,7 +90,7 @@ class Fleet:
             http=self._http,
             services=services,
             interfaces=interfaces,
-            boot_log=self._boot_log,
+            boot_output=self._boot_output,
             stderr=self._stderr,
             logs=self._logs,
             set_silent=self._silence.set,

@@ -22,7 +22,7 @@ from ..machine._service_batch import ServiceBatch
 from ..process import allow_open_files
 from ..progress._observer import Progress
 from ..reaper._process import ReaperProcess
-from ..rpc import _failures as failures
+from ..rpc import _kept_exceptions as kept
 from ..rpc import _memory_switch as memory_switch
 from ..rpc import open_files_of_lanes
 from ..services._check import check_services
@@ -91,7 +91,7 @@ class Starter:
             raise StartError(f"can't start {n} machines: {problem}")
         service_batch = ServiceBatch(check_services(services), self._reachability)
         interfaces = {name: interface_of(service) for name, service in (services or {}).items()}
-        switches = {**failures.environ(), **memory_switch.environ()}
+        switches = {**kept.environ(), **memory_switch.environ()}
         request = self._request({**switches, **environ}, argv)
         self._starts += 1
         try:

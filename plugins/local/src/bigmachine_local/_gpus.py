@@ -12,7 +12,7 @@ _ORDER = "CUDA_DEVICE_ORDER"
 _AMD_NODES = Path("/sys/class/kfd/kfd/topology/nodes")
 
 
-class Gpus:
+class GpuPool:
     """The GPUs that this process may use, each for one machine at a time.
 
     ``devices`` are what the variable ``name`` may list: numbers, or what the user wrote there.
@@ -43,20 +43,20 @@ class Gpus:
         self._taken.pop(machine, None)
 
 
-def find_gpus(environ: Mapping[str, str] = os.environ) -> Gpus:
+def find_gpus(environ: Mapping[str, str] = os.environ) -> GpuPool:
     """Find the GPUs that this process may use, which may wait for a driver to load.
 
     A variable that limits this process, as batch schedulers set it, limits its machines, too.
     """
     for name in (HIP, CUDA):
         if name in environ:
-            return Gpus(_listed(environ[name]), name=name)
+            return GpuPool(_listed(environ[name]), name=name)
     if count := _nvidia_count():
         # By default, CUDA counts the fastest first; NVML, which measures them, does not.
         order = "" if _ORDER in environ else "PCI_BUS_ID"
-        return Gpus(map(str, range(count)), order=order)
+        return GpuPool(map(str, range(count)), order=order)
     count = len(_listed(environ[ROCR])) if ROCR in environ else _amd_count()
-    return Gpus(map(str, range(count)), name=HIP)
+    return GpuPool(map(str, range(count)), name=HIP)
 
 
 def _listed(value: str) -> list[str]:

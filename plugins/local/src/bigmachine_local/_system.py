@@ -25,7 +25,7 @@ from ._options import MAX_PORT, LocalOptions
 if TYPE_CHECKING:
     from bigmachine.system import LaunchRequest
 
-    from ._gpus import Gpus
+    from ._gpus import GpuPool
     from ._oom import OomWatch
     from ._process import Launcher, PendingProcess, Process
     from ._zygote import Zygote
@@ -56,7 +56,7 @@ class LocalSystem(System):
         self._zygote: Zygote | None = None
         self._launcher: Launcher | None = None
         self._oom: OomWatch | None = None
-        self._gpus: Gpus | None = None  # found by setup, if the option asks for some
+        self._gpus: GpuPool | None = None  # found by setup, if the option asks for some
 
     def warm_up(self) -> None:
         """Start the zygote without waiting for it, where there can be one."""
@@ -233,12 +233,12 @@ class LocalSystem(System):
         """Find the GPUs that machines are to have, if any; return the problem, if there is one."""
         import trio
 
-        from ._gpus import Gpus, find_gpus
+        from ._gpus import GpuPool, find_gpus
 
         wanted = self.options.gpus
         if wanted is None or self._gpus is not None:
             return None
-        gpus = await trio.to_thread.run_sync(find_gpus) if wanted else Gpus([])
+        gpus = await trio.to_thread.run_sync(find_gpus) if wanted else GpuPool([])
         if len(gpus.devices) < wanted:
             has = f"only {len(gpus.devices)}" if gpus.devices else "no GPU"
             return f"this computer has {has} that this program may use"

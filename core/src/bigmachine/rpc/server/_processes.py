@@ -33,7 +33,7 @@ from ...process import (
     python_environ,
     start_command,
 )
-from .. import _failures
+from .. import _kept_exceptions
 from .._exceptions import CallError, dump_exception
 from .._frames import Frame, Kind, Payload
 from .._marshal import dump_result, load_arguments
@@ -279,7 +279,7 @@ def main(header: dict[str, Any], fd: str, profiles_fd: str) -> None:
     prepare_output()
     apply_sent(header["logs"])
     pass_over_breakpoints()
-    _failures.keep_none()
+    _kept_exceptions.keep_none()
 
     def send(kind: int, payload: Payload) -> None:
         send_message(machine, bytes([kind]), payload)
