@@ -14,11 +14,14 @@ What is not sent is a `LeftOut`, from wherever that was decided.
 """
 
 from ._availability import Problem as Problem
+from ._blob import Blob as Blob
 from ._capture import capture as capture
 from ._difference import difference as difference
+from ._distributions import Distribution as Distribution
 from ._distributions import Origin as Origin
 from ._environment import Environment as Environment
 from ._left_out import LeftOut as LeftOut
 from ._left_out import Reason as Reason
+from ._scan import File as File
 from ._scan import Folder as Folder
 from ._target import Target as Target
