@@ -17,7 +17,7 @@ from ..errors import BigmachineError, UsageError
 OK, REMARK, PROBLEM = "ok", "remark", "problem"
 
 _FREE_BYTES = 1 << 30  # a machine's environment and temporary files may need as much
-_OPEN_FILES = 1024  # a driver needs one for each machine, and six for one on its own computer
+_OPEN_FILES = 1024  # a driver has one or several for each machine, as its system says
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +146,7 @@ def _open_files() -> Iterator[Finding]:
     if limit == resource.RLIM_INFINITY:
         yield Finding("open files", OK, "any number")
     elif limit < _OPEN_FILES:
-        text = f"at most {limit:,}, enough for about {limit // 6} machines: ulimit -n {_OPEN_FILES}"
+        text = f"at most {limit:,}, too few for many machines: ulimit -n {_OPEN_FILES}"
         yield Finding("open files", REMARK, text)
     else:
         yield Finding("open files", OK, f"at most {limit:,}")
