@@ -10,16 +10,19 @@ import sys
 import threading
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import trio
 
 from ..errors import NotSupportedError, UsageError, sanitize, sanitize_line
 from ..machine._link import follow
+from ..machine._supervisor_client import SupervisorClient, supervisor
 from ..machine._time_limits import TimeLimits
 from ..rpc import Connection, ConnectionLost
-from ._console import Console, find_console, is_interactive, is_user_typing
+from ._console import Complete, Console, find_console, is_interactive, is_user_typing
 from ._protocol import Reply, Stop
+
+T = TypeVar("T")
 
 logger = logging.getLogger("bigmachine.machine")
 
@@ -60,7 +63,7 @@ class SessionDebugger:
         async def ask(connection: Connection) -> None:
             nonlocal seen
             try:
-                stops: list[Stop] = await connection.call("Supervisor.breakpoints", (seen,), {})
+                stops = await supervisor(connection).breakpoints(seen)
             except NotSupportedError:  # it is in this process, where pdb works by itself
                 await trio.sleep_forever()
             for stop in stops:
@@ -89,7 +92,7 @@ class SessionDebugger:
         async def debug(machine: DebuggedMachine) -> None:
             nonlocal error
             try:
-                stop: Stop = await _ask(machine, "Supervisor.post_mortem", failure)
+                stop = await _ask(machine, lambda asked: asked.post_mortem(failure))
                 await self._debug(machine, stop, sanitize_line(why))
                 error = None
             except Exception as exc:
@@ -124,7 +127,7 @@ class SessionDebugger:
                 sanitize_line(stop.place),
                 console,
             )
-        await _ask(machine, "Supervisor.debug_decline")
+        await _ask(machine, SupervisorClient.debug_decline)
 
     async def _console(self, machine: DebuggedMachine, stop: Stop) -> Console | str:
         if os.environ.get("PYTHONBREAKPOINT") == "0":
@@ -152,7 +155,7 @@ class SessionDebugger:
         self, console: Console, machine: DebuggedMachine, stop: Stop, why: str
     ) -> None:
         sources = _sources(stop.files)
-        reply: Reply = await _ask(machine, "Supervisor.debug_attach", stop.number, sources)
+        reply = await _ask(machine, lambda asked: asked.debug_attach(stop.number, sources))
         complete = self._completer(machine, stop)
         output = f"{machine.name}: {why or 'stopped in the debugger'}\n"
         if reply.prompt is None:
@@ -176,16 +179,17 @@ class SessionDebugger:
     async def _send(self, machine: DebuggedMachine, stop: Stop, line: str) -> Reply:
         connection = await machine.connected()
         try:
-            reply: Reply = await connection.call("Supervisor.debug_send", (stop.number, line), {})
+            return await supervisor(connection).debug_send(stop.number, line)
         except ConnectionLost:  # it has received the line, or not: its reply tells
-            reply = await _ask(machine, "Supervisor.debug_attach", stop.number, {})
-        return reply
+            return await _ask(machine, lambda asked: asked.debug_attach(stop.number, {}))
 
-    def _completer(self, machine: DebuggedMachine, stop: Stop) -> Callable[..., list[str]]:
-        def complete(*request: Any) -> list[str]:
-            call = ("Supervisor.debug_complete", stop.number, *request)
-            found: list[str] = trio.from_thread.run(_ask, machine, *call)
-            return [text for text in found if text.isprintable()]
+    def _completer(self, machine: DebuggedMachine, stop: Stop) -> Complete:
+        def complete(text: str, line: str, begin: int, end: int) -> list[str]:
+            def ask(asked: SupervisorClient) -> Awaitable[list[str]]:
+                return asked.debug_complete(stop.number, text, line, begin, end)
+
+            found = trio.from_thread.run(_ask, machine, ask)
+            return [match for match in found if match.isprintable()]
 
         return complete
 
@@ -208,12 +212,12 @@ async def _alone() -> AsyncIterator[None]:
         _conversation.release()
 
 
-async def _ask(machine: DebuggedMachine, method: str, *args: Any) -> Any:
-    """Call a method that may be called again, over a new connection when one is lost."""
+async def _ask(machine: DebuggedMachine, ask: Callable[[SupervisorClient], Awaitable[T]]) -> T:
+    """Ask what may be asked again, over a new connection when one is lost."""
     while True:
         connection = await machine.connected()
         try:
-            return await connection.call(method, args, {})
+            return await ask(supervisor(connection))
         except ConnectionLost:
             await trio.lowlevel.checkpoint()
 

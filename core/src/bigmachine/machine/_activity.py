@@ -10,6 +10,7 @@ import trio
 
 from ..rpc import Connection
 from ..services._handle import Handle
+from ._supervisor_client import supervisor
 
 logger = logging.getLogger("bigmachine.machine")
 
@@ -42,7 +43,7 @@ class ActivityMonitor:
         with trio.move_on_after(self._timeout):
             try:
                 if connection is not None:
-                    begun, is_busy = await connection.call("Supervisor.activity", (), {})
+                    begun, is_busy = await supervisor(connection).activity()
                     before, self._begun = self._begun, begun
                     return is_busy or begun != before or self.is_in_use
             except Exception as exc:  # of the machine's, too; the keepalives see to the connection

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from types import EllipsisType
-from typing import TYPE_CHECKING, Any, Never, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Never, TypeVar
 
 from outcome import Error, Value
 
@@ -30,6 +30,7 @@ from ._calls import Calls, Method
 from ._controller import Controller
 from ._observed_call import ObservedCall
 from ._repr import machine_repr, machines_html
+from ._supervisor_client import SupervisorClient
 
 if TYPE_CHECKING:
     from ..profiling import Profile, ThreadDump
@@ -197,21 +198,25 @@ class AsyncMachine(Handle):
         """
         return make_stub(interface, name, call=self.call, stream=self.stream)
 
+    @property
+    def _supervisor(self) -> SupervisorClient:
+        return SupervisorClient(self.call)
+
     async def info(self) -> MachineInfo:
         """Return what it says about itself: its Python, its host, how to log in."""
-        return cast(MachineInfo, await self.call("Supervisor.info"))
+        return await self._supervisor.info()
 
     async def memory(self) -> MemoryInfo:
         """Measure its memory."""
-        return cast(MemoryInfo, await self.call("Supervisor.memory"))
+        return await self._supervisor.memory()
 
     async def disk(self) -> DiskInfo:
         """Measure the space on its disk."""
-        return cast(DiskInfo, await self.call("Supervisor.disk"))
+        return await self._supervisor.disk()
 
     async def load(self) -> LoadInfo:
         """Read its load averages."""
-        return cast(LoadInfo, await self.call("Supervisor.load"))
+        return await self._supervisor.load()
 
     async def variables(self) -> Variables:
         """Return its metrics by name: those of its services, and the machine's own.
@@ -219,7 +224,7 @@ class AsyncMachine(Handle):
         `AsyncSession.variables` returns those of all machines. The names are in the documentation
         under "Metrics".
         """
-        return Variables.from_dict(await self.call("Supervisor.variables"))
+        return Variables.from_dict(await self._supervisor.variables())
 
     async def profile(self, seconds: float = 10.0, *, hz: float = 100.0) -> Profile:
         """Profile it for ``seconds``: where its CPU time goes, function by function.
@@ -231,7 +236,7 @@ class AsyncMachine(Handle):
         from ..profiling._checks import check_sampling
 
         check_sampling(seconds, hz)
-        profile = cast("Profile", await self.call("Supervisor.profile", seconds, hz))
+        profile = await self._supervisor.profile(seconds, hz)
         return profile.labelled(machine=self.name)
 
     async def heap(self, seconds: float = 0.0) -> Profile:
@@ -246,12 +251,12 @@ class AsyncMachine(Handle):
         from ..profiling._checks import check_heap
 
         check_heap(seconds)
-        profile = cast("Profile", await self.call("Supervisor.heap", seconds))
+        profile = await self._supervisor.heap(seconds)
         return profile.labelled(machine=self.name)
 
     async def threads(self) -> ThreadDump:
         """Return the stack of each of its threads and trio tasks: what it does, or waits in."""
-        dump: ThreadDump = await self.call("Supervisor.threads")
+        dump = await self._supervisor.threads()
         return dump.labelled(machine=self.name)
 
     def logs(self, *, follow: bool = True) -> AsyncLogReader:

@@ -36,6 +36,7 @@ from ._spans import ReceivedSpans
 from ._startup import Startup, progress_reporter
 from ._stderr import StderrWriter
 from ._submitted import Submitted
+from ._supervisor_client import supervisor
 from ._time_limits import Debugger, TimeLimits
 
 if TYPE_CHECKING:
@@ -206,7 +207,7 @@ class Controller:
         if isinstance(lost, LaneLost) and (connection := self._link.connection) is not None:
             with contextlib.suppress(BigmachineError):
                 # The connection may be lost, too, which shows when something is sent.
-                await connection.call("Supervisor.ping", (), {})
+                await supervisor(connection).ping()
         while self.lifecycle.state != State.STOPPED and self._link.is_in_doubt:
             await self._changed.wait()
         if self.lifecycle.state == State.STOPPED:

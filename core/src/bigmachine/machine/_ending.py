@@ -16,6 +16,7 @@ from ..rpc import Connection, dial
 from ..services._names import TEARDOWN_SECONDS
 from ..system._plugins import Plugins
 from ._log import MachineLog
+from ._supervisor_client import supervisor
 
 if TYPE_CHECKING:
     import httpx
@@ -61,10 +62,10 @@ class Ending:
             trio.move_on_after(self._answer_seconds) as scope,
             contextlib.suppress(BigmachineError),
         ):
-            await connection.call("Supervisor.ping", (), {})
+            await supervisor(connection).ping()
             scope.deadline = trio.current_time() + _END_SECONDS
             scope.deadline += self._teardowns() * TEARDOWN_SECONDS
-            await connection.call("Supervisor.shutdown", (), {})
+            await supervisor(connection).shutdown()
 
     async def ask_anew(self) -> None:
         """Do the same over a new connection, once the old one has ended; unless it was asked."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -13,6 +13,7 @@ from .._repeated_event import RepeatedEvent
 from .._values import Diagnose, Keepalive, KeepaliveReply, Termination
 from ..errors import BigmachineError, ProtocolError, RpcError, StopReason, TransportError
 from ..rpc import Connection, ConnectionLost, ForeignPeer, dial
+from ._supervisor_client import supervisor
 
 if TYPE_CHECKING:
     import httpx
@@ -169,16 +170,13 @@ class Link:
         return old_reply or new_reply
 
     async def _ask(self, connection: Connection) -> KeepaliveReply | None:
-        began = trio.current_time()
+        began, asked = trio.current_time(), supervisor(connection)
         with trio.move_on_after(self._timings.rpc_timeout):
             try:
                 if self._owned:
-                    reply = await connection.call(
-                        "Supervisor.keepalive", (self._timings.timeout,), {}
-                    )
-                    self._last_reply = cast(KeepaliveReply, reply)
-                    return self._last_reply
-                await connection.call("Supervisor.ping", (), {})
+                    self._last_reply = await asked.keepalive(self._timings.timeout)
+                else:
+                    await asked.ping()
                 return self._last_reply
             except BigmachineError as exc:
                 logger.debug("%s: keepalive: %s", self._name, exc)

@@ -13,6 +13,7 @@ from .._values import LinePart
 from ..errors import BigmachineError
 from ..rpc import Connection
 from ._link import follow
+from ._supervisor_client import supervisor
 
 _CATCH_UP_SECONDS = 2.0  # a machine that hangs, or can't be reached, doesn't answer
 _LINE_BYTES = 1 << 20  # longer lines come in parts: a machine may print without end
@@ -84,7 +85,7 @@ class MachineLog:
         mark, is_taken = f"bigmachine [{secrets.token_hex(8)}] so far", trio.Event()
         self._marks[mark.encode()] = is_taken  # never removed here: it may come too late
         with trio.move_on_after(within), contextlib.suppress(BigmachineError):
-            await connection.call("Supervisor.mark", (mark,), {})
+            await supervisor(connection).mark(mark)
             await is_taken.wait()
 
     async def _read(self, connection: Connection) -> None:
@@ -93,7 +94,7 @@ class MachineLog:
         # a queue that would delay the replies of calls.
         is_waiting = self._unfinished and not self._marks  # a mark may be what is unfinished
         with trio.move_on_after(_PART_SECONDS if is_waiting else math.inf):
-            self.take(*await connection.call("Supervisor.tail", (self.offset,), {}))
+            self.take(*await supervisor(connection).tail(self.offset))
             return
         self._give_part()
 

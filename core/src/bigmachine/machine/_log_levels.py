@@ -7,6 +7,7 @@ import logging
 from ..errors import BigmachineError
 from ..logs._settings import LogSettings
 from ..rpc import Connection
+from ._supervisor_client import supervisor
 
 logger = logging.getLogger("bigmachine.machine")
 
@@ -24,7 +25,7 @@ class LogLevels:
         if changed is None or connection is None:
             return
         try:
-            await connection.call("Supervisor.set_log_levels", (changed,), {})
+            await supervisor(connection).set_log_levels(changed)
             self._sent = present
         except BigmachineError as exc:  # the next keepalive tries again
             logger.debug("its loggers' levels could not be set: %s", exc)

@@ -21,6 +21,7 @@ from .._values import Termination
 from ..errors import StopReason
 from ..logs._kept import KeptLog
 from ..rpc import Connection
+from ._supervisor_client import supervisor
 
 if TYPE_CHECKING:
     from ..profiling import Profile
@@ -69,7 +70,7 @@ class MemoryReports:
         """Wait until the machine has used nearly all of its memory; then ask how it is."""
         if connection.connects_per_call:  # that would occupy a connection; keepalives must do
             await trio.sleep_forever()
-        await connection.call("Supervisor.await_shortage", (), {})
+        await supervisor(connection).await_shortage()
         self._ask_now()
 
     async def take(self) -> None:
@@ -81,7 +82,7 @@ class MemoryReports:
         self._asked_at = now
         try:
             async with _limiter():
-                heap, variables = await connection.call("Supervisor.memory_report", (), {})
+                heap, variables = await supervisor(connection).memory_report()
             output = "\n".join(line.full_text for line in self._log.lines())
             heap = None if heap is None else heap.labelled(machine=self._short_name)
             report = _Report(heap, variables, output)

@@ -9,6 +9,7 @@ from .._events import Event, MachineNotice
 from .._values import Notice, Termination
 from ..errors import StopReason, sanitize_line
 from ..rpc import Connection
+from ._supervisor_client import supervisor
 
 logger = logging.getLogger("bigmachine.machine")
 
@@ -23,8 +24,7 @@ class ReceivedNotices:
 
     async def ask(self, connection: Connection) -> None:
         """Wait for notices that are new, and take them."""
-        new: list[Notice] = await connection.call("Supervisor.notices", (len(self.all),), {})
-        for notice in new:
+        for notice in await supervisor(connection).notices(len(self.all)):
             self.all += (notice,)
             logger.warning("%s: %s: %s", self._name, sanitize_line(notice.kind), notice)
             self._notify(MachineNotice(self._name, notice.kind, notice.detail, notice.at))

@@ -15,10 +15,10 @@ from ..rpc import (
     copied_payload,
     dump_service,
     loaded,
-    pickle_call,
     shared_payload,
 )
 from ._service_relay import ServiceRelay
+from ._supervisor_client import register
 
 RELAYED_BYTES = 8 << 20
 """Services from this size on are passed on by machines; below, that takes longer than it saves."""
@@ -48,7 +48,7 @@ class ServiceBatch:
         self._relays: dict[str, ServiceRelay] = {}
         for name, service in services.items():
             pickled = dump_service(name, service)
-            self._calls[name] = pickle_call("Supervisor.register", (name, pickled), {})
+            self._calls[name] = register(name, pickled)
             if self._payload(name).size >= RELAYED_BYTES:
                 payload = functools.partial(self._payload, name)
                 self._relays[name] = ServiceRelay(pickled.key.hex(), payload, reachability)

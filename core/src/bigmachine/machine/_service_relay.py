@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator, Callable
 
 from .._values import Instance
 from ..boot._relays import Reachability, Relay, Relays
-from ..rpc import Connection, Payload, PickledCall, loaded, pickle_call
+from ..rpc import Connection, Payload, PickledCall, loaded
+from ._supervisor_client import receive_service, supervisor
 
 logger = logging.getLogger("bigmachine.machine")
 
@@ -45,14 +46,14 @@ class ServiceRelay:
         except MemoryError as exc:
             logger.debug("%s passes nothing on: %s", connection.machine, exc)
             self.leave(connection.addr)
-            await connection.call("Supervisor.drop_services", (), {})
+            await supervisor(connection).drop_services()
             return False
         self._complete.add(connection.addr)
         return True
 
     async def install(self, connection: Connection) -> bool:
         """Install it on a machine that has it; return if it has a ``teardown`` there."""
-        return bool(await connection.call("Supervisor.register_received", (self._key,), {}))
+        return await supervisor(connection).register_received(self._key)
 
     def leave(self, addr: str) -> None:
         """Have no others fetch from a machine that will never have all of it."""
@@ -78,9 +79,7 @@ class ServiceRelay:
         return self._relay_of[connection.addr]
 
     async def _filled(self, connection: Connection) -> int:
-        args = self._key, self._sizes()
-        filled: int = await connection.call("Supervisor.expect_service", args, {})
-        return filled
+        return await supervisor(connection).expect_service(self._key, self._sizes())
 
     def _sizes(self) -> list[int]:
         payload = self._payload()
@@ -92,12 +91,10 @@ class ServiceRelay:
 
     def _rest(self, offset: int) -> PickledCall:
         """Return the call that gives a machine all from ``offset`` on."""
-        pieces = _pieces(self._payload(), offset)
-        return pickle_call("Supervisor.receive_service", (self._key, offset, pieces), {})
+        return receive_service(self._key, offset, _pieces(self._payload(), offset))
 
     async def _fetch(self, connection: Connection, source: Relay) -> None:
-        args = self._key, source.address
-        if why := await connection.call("Supervisor.fetch_service", args, {}):
+        if why := await supervisor(connection).fetch_service(self._key, source.address):
             logger.debug("%s can't fetch from %s: %s", connection.machine, source.name, why)
             self._relays.mark_failed(source)
         else:

@@ -11,6 +11,7 @@ import trio
 
 from ..errors import BigmachineError, NotSupportedError
 from ..rpc import Connection
+from ._supervisor_client import supervisor
 
 logger = logging.getLogger("bigmachine.machine")
 
@@ -30,7 +31,7 @@ class ReceivedSpans:
     async def ask(self, connection: Connection) -> None:
         """Wait for spans that are new, and take them."""
         try:
-            self._receive(*await connection.call("Supervisor.spans", (self._taken,), {}))
+            self._receive(*await supervisor(connection).spans(self._taken))
         except NotSupportedError as exc:
             logger.warning("%s: its traces are missing: %s", self._name, exc)
             await trio.sleep_forever()
@@ -40,7 +41,7 @@ class ReceivedSpans:
         with trio.move_on_after(_CATCH_UP_SECONDS), contextlib.suppress(BigmachineError):
             while True:
                 before = self._taken
-                self._receive(*await connection.call("Supervisor.spans", (before, False), {}))
+                self._receive(*await supervisor(connection).spans(before, waits=False))
                 if self._taken == before:
                     return
 

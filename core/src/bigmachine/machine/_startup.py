@@ -12,13 +12,13 @@ import trio
 
 from .._backoff import backoff
 from .._events import BootProgress, Event
-from .._values import MachineInfo
 from ..boot._bootstrap import Bootstrap, PhaseFailed
 from ..errors import BigmachineError, BootError, RemoteError
 from ..rpc import Connection, ConnectionLost
 from ._link import Link
 from ._log import MachineLog
 from ._service_batch import ServiceBatch
+from ._supervisor_client import supervisor
 
 T = TypeVar("T")
 
@@ -108,7 +108,7 @@ class Startup:
         for pause in backoff():  # while others see to it that there is a connection again
             try:
                 if (connection := self._link.connection) is not None:
-                    await connection.call("Supervisor.drop_services", (), {})
+                    await supervisor(connection).drop_services()
                     return
             except ConnectionLost as exc:
                 logger.debug("%s: %s", self._name, exc)
@@ -180,8 +180,7 @@ _SOON_SECONDS = 60.0
 
 
 async def _maxprocs(connection: Connection) -> int:
-    info: MachineInfo = await connection.call("Supervisor.info", (), {})
-    return info.maxprocs
+    return (await supervisor(connection).info()).maxprocs
 
 
 def progress_reporter(
