@@ -23,6 +23,7 @@ import trio.testing
 from bigmachine._identity import Authority, Identity
 from bigmachine.errors import ProtocolError, TransportError
 from bigmachine.rpc import FrameConnection, Server, Services, dial, http_client
+from tests.unit.rpc.wires import call_over
 
 SESSION = "s1.bigmachine"
 AUTHORITY = Authority(SESSION)
@@ -76,7 +77,7 @@ async def call(client: Identity, port: int, name: str = MACHINE.name) -> Any:
     ):
         assert isinstance(connection, FrameConnection)
         nursery.start_soon(connection.run)
-        result = await connection.call("S.call", (), {})
+        result = await call_over(connection, "S.call", (), {})
         nursery.cancel_scope.cancel()
     return result
 

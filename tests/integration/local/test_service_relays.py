@@ -15,6 +15,7 @@ import trio
 
 import bigmachine as bm
 from bigmachine.machine import _service_batch as service_batch
+from bigmachine.machine._supervisor_client import supervisor
 from tests.integration.local.test_shared_memory import VARIABLE
 
 pytestmark = pytest.mark.long
@@ -71,7 +72,7 @@ def test_machine_that_is_killed_while_it_passes_a_service_on_is_passed_over() ->
         machines = await session.start(4, services={"Model": Model()}, wait=False)
         while not (first := [machine for machine in machines if sent(machine) > SIZE // 2]):
             await trio.lowlevel.checkpoint()
-        os.kill(await connection(first[0]).call("Supervisor.pid", (), {}), signal.SIGKILL)
+        os.kill(await supervisor(connection(first[0])).pid(), signal.SIGKILL)
         await first[0].wait(bm.State.STOPPED)
         for machine in machines:
             await machine.wait(bm.State.RUNNING)

@@ -336,7 +336,9 @@ class Worker:
         self.text += text
         self.grown.set()
 
-    async def call(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    async def call_supervisor(
+        self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
         await trio.lowlevel.checkpoint()
         if method == "Supervisor.mark":
             self.print(args[0].encode() + b"\n")

@@ -74,7 +74,9 @@ def test_machine_keeps_its_latest_spans_and_its_driver_says_how_many_are_lost(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Connection:
-        async def call(self, method: str, args: tuple[int, bool], kwargs: Mapping) -> object:
+        async def call_supervisor(
+            self, method: str, args: tuple[int, bool], kwargs: Mapping
+        ) -> object:
             return await buffer.after(args[0], waits=args[1:] != (False,))
 
     async def main() -> None:

@@ -12,7 +12,7 @@ from bigmachine.rpc import Connection, FrameConnection, PostConnection, dial, ht
 from bigmachine.rpc.client._pickled_call import pickle_call
 from bigmachine.rpc.server._server import Server
 from tests.support.waiting import eventually
-from tests.unit.rpc.wires import DRIVER, MACHINE, run, services, serving
+from tests.unit.rpc.wires import DRIVER, MACHINE, call_over, run, services, serving
 
 
 class Slow:
@@ -67,7 +67,7 @@ def test_calls_in_flight_are_known_at_both_ends(way: str) -> None:
             assert not connection.is_in_use
             assert server.activity() == (0, False)
 
-            nursery.start_soon(connection.call, "Supervisor.wait", (), {})
+            nursery.start_soon(connection.call_supervisor, "Supervisor.wait", (), {})
             await supervisor.begun.wait()
             assert not connection.is_in_use
             assert server.activity() == (0, False)
@@ -84,7 +84,7 @@ def test_calls_in_flight_are_known_at_both_ends(way: str) -> None:
             assert counts(server) == {"returned": 1}
 
             with pytest.raises(ZeroDivisionError):
-                await connection.call("S.fail", (), {})
+                await call_over(connection, "S.fail", (), {})
             ended = {"returned": 1, "raised": 1}
             if way == "frames":  # a POST that nobody waits for goes on
                 slow.begun, slow.may_end = trio.Event(), trio.Event()
@@ -122,7 +122,7 @@ def test_stream_is_in_flight_until_its_end_has_arrived_or_it_is_closed() -> None
                     slow.may_end.set()
                     assert [item async for item in stream] == []
                 with pytest.raises(ValueError, match="no service"):
-                    await connection.call("Unknown.method", (), {})  # a round trip
+                    await call_over(connection, "Unknown.method", (), {})  # a round trip
                 assert not connection.is_in_use
                 assert not server.activity()[1]
             nursery.cancel_scope.cancel()

@@ -26,7 +26,7 @@ from bigmachine.rpc.server._admission import (
     AdmittingListener,
 )
 from bigmachine.rpc.server._http import HEAD_TIMEOUT
-from tests.unit.rpc.wires import AUTHORITY, DRIVER, MACHINE, run, services, serving
+from tests.unit.rpc.wires import AUTHORITY, DRIVER, MACHINE, call_over, run, services, serving
 
 SILENCE = 100.0
 
@@ -57,7 +57,7 @@ def test_driver_gets_in_while_strangers_hold_connections() -> None:
                 if number % 3:  # the others are silent
                     await stream.send_all(b"\x16\x03\x01" if number % 3 == 1 else b"GET /")
             post = PostConnection(http, base=f"https://{address}", addr="a", machine=MACHINE.name)
-            assert await post.call("S.add", (1, 2), {}) == 3
+            assert await call_over(post, "S.add", (1, 2), {}) == 3
             for stream in streams[: 300 - MAX_STRANGERS - 1]:
                 assert await is_closed(stream)
             assert len(server._admission._strangers) < MAX_STRANGERS
@@ -173,7 +173,7 @@ def test_frame_connection_ends_if_peer_is_silent(asks: bool) -> None:
             nursery.start_soon(connection.run)
             with trio.move_on_after(10 * SILENCE):
                 while asks and connection.is_open:
-                    assert await connection.call("S.add", (1, 2), {}) == 3
+                    assert await call_over(connection, "S.add", (1, 2), {}) == 3
                     await trio.sleep(SILENCE * 0.9)
                 await trio.sleep_forever()
             assert connection.is_open == asks
@@ -245,7 +245,7 @@ def test_one_member_cannot_have_all_connections(monkeypatch: pytest.MonkeyPatch)
                 await stream.send_all(b"GET / HTTP/1.1\r\nhost: m\r\n\r\n")
                 assert b" 404 " in await stream.receive_some()
             post = PostConnection(http, base=f"https://{address}", addr="a", machine=MACHINE.name)
-            assert await post.call("S.add", (1, 2), {}) == 3
+            assert await call_over(post, "S.add", (1, 2), {}) == 3
             for stream in streams:
                 await trio.aclose_forcefully(stream)
 
@@ -290,7 +290,7 @@ def test_compressed_response_is_refused() -> None:
             async with answering(bomb, content_encoding=encoding) as http:
                 post = PostConnection(http, base="https://m:1", addr="m", machine="m0")
                 with pytest.raises(ProtocolError, match=f"a response that is '{encoding[:40]}'"):
-                    await post.call("S.add", (1, 2), {})
+                    await call_over(post, "S.add", (1, 2), {})
 
     run(main)
 

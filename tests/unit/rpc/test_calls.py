@@ -39,6 +39,7 @@ from tests.unit.rpc.wires import (
     MACHINE,
     WIRES,
     Open,
+    call_over,
     decoded,
     lockstep,
     memory,
@@ -279,9 +280,9 @@ def test_error_for_unknown_name_lists_available_names(wire: Open) -> None:
             assert error.value.__cause__ is None
             for name in ("s.add", "S", "", "T.add", "Sx"):
                 with pytest.raises(UsageError, match="(?i)there are"):
-                    await w.connection.call(name, (), {})
+                    await call_over(w.connection, name, (), {})
             with pytest.raises(UsageError, match="no service 'SS' here; did you mean 'S'"):
-                await w.connection.call("SS.add", (), {})
+                await call_over(w.connection, "SS.add", (), {})
 
     run(main)
 
@@ -368,7 +369,7 @@ def test_call_of_machine_that_ends_is_lost_and_raises_nothing_of_it() -> None:
             ):
                 nursery.start_soon(connection.run)
                 with pytest.raises(ConnectionLost):
-                    await connection.call("S.forever", (), {})
+                    await call_over(connection, "S.forever", (), {})
                 nursery.cancel_scope.cancel()
 
         async with http_client(DRIVER) as http, trio.open_nursery() as driver:
@@ -651,7 +652,7 @@ def test_invalid_data_from_machine_ends_connection_with_reason() -> None:
                 await theirs.send_all(garbage)
                 await theirs.send_eof()
                 with pytest.raises(ConnectionLost) as error:
-                    await connection.call("S.m", (), {})
+                    await call_over(connection, "S.m", (), {})
             assert ("announced" in str(error.value)) == bool(garbage)
 
     run(main)

@@ -34,7 +34,7 @@ from bigmachine.rpc._channel import StreamChannel
 from bigmachine.rpc._protocol import PROTOCOL, STATUS_RAISED
 from bigmachine.services._decorators import parallel
 from tests.support.memory_limit import memory_limit
-from tests.unit.rpc.wires import DRIVER, MACHINE, memory_switch, run, serving
+from tests.unit.rpc.wires import DRIVER, MACHINE, call_over, memory_switch, run, serving
 
 PICKLE = {"content-type": "application/x-pickle"}
 SNI = {"sni_hostname": MACHINE.name}
@@ -223,14 +223,14 @@ def test_post_runs_parallel_method_in_process() -> None:
                 assert ("in fault\n" in traceback) is not is_ours
             post = PostConnection(http, base=url, addr="a", machine=MACHINE.name)
             with pytest.raises(CustomError) as caught:
-                await post.call("S.fault", (), {})
+                await call_over(post, "S.fault", (), {})
             assert "in fault\n" in str(caught.value.__cause__)
             with pytest.raises(RemoteError, match="SIGKILL"):
-                await post.call("S.dies", (), {})
+                await call_over(post, "S.dies", (), {})
             array = np.arange(1 << 20)
-            assert np.array_equal(await post.call("S.echo", (array,), {}), array)
+            assert np.array_equal(await call_over(post, "S.echo", (array,), {}), array)
             # The end of the server ends its processes.
-            pid = await post.call("S.pid", (), {})
+            pid = await call_over(post, "S.pid", (), {})
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
 
@@ -243,7 +243,7 @@ def test_closing_server_ends_process_of_pending_post(tmp_path: Path) -> None:
         found.add("S", ParallelService(), pickled=dump_service("S", ParallelService()))
         async with client(found) as (http, url, _), trio.open_nursery() as nursery:
             post = PostConnection(http, base=url, addr="a", machine=MACHINE.name)
-            nursery.start_soon(post.call, "S.forever", (tmp_path,), {})
+            nursery.start_soon(call_over, post, "S.forever", (tmp_path,), {})
             while not (tmp_path / "pid").is_symlink():
                 await trio.lowlevel.checkpoint()
             nursery.cancel_scope.cancel()
@@ -509,7 +509,7 @@ def test_frames_may_follow_upgrade_request_immediately() -> None:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(connection.run)
                 connection._next_stream = 1000
-                assert await connection.call("S.add", (5,), {}) == 6
+                assert await call_over(connection, "S.add", (5,), {}) == 6
                 assert sorted(service.calls) == sorted((i, 1) for i in [*range(1, 200), 5])
                 nursery.cancel_scope.cancel()
 
@@ -554,7 +554,7 @@ def test_upgraded_connection_knows_size_limit_of_machine() -> None:
             assert connection.addr == addr
             assert connection.machine == MACHINE.name
             with pytest.raises(UsageError, match="accepts 12,345"):
-                await connection.call("S.add", (b"x" * 20_000,), {})
+                await call_over(connection, "S.add", (b"x" * 20_000,), {})
 
     run(main)
 
@@ -572,11 +572,11 @@ def test_client_with_standard_httpx_transport_can_upgrade() -> None:
             assert isinstance(connection._channel, StreamChannel)
             nursery.start_soon(connection.run)
             array = np.arange(1_000_000)
-            assert (await connection.call("S.add", (array,), {}) == array + 1).all()
+            assert (await call_over(connection, "S.add", (array,), {}) == array + 1).all()
             stream = await connection.stream("S.items", (), {})
             assert [i async for i in stream] == [1]
             with pytest.raises(CustomError):
-                await connection.call("S.fault", (), {})
+                await call_over(connection, "S.fault", (), {})
             nursery.cancel_scope.cancel()
 
     run(main)
@@ -589,7 +589,7 @@ def test_one_client_can_hold_many_connections() -> None:
             for i in range(150):  # more than a pool has by default
                 connection = await stack.enter_async_context(dial(http, addr))
                 nursery.start_soon(connection.run)
-                assert await connection.call("S.async_add", (i,), {}) == i + 1
+                assert await call_over(connection, "S.async_add", (i,), {}) == i + 1
             nursery.cancel_scope.cancel()
 
     run(main)
@@ -661,18 +661,18 @@ def test_client_that_cannot_upgrade_calls_by_post() -> None:
     async def main() -> None:
         async with fallback(Service()) as connection:
             for method in ("S.add", "S.async_add"):
-                assert await connection.call(method, (1,), {"b": 5}) == 6
+                assert await call_over(connection, method, (1,), {"b": 5}) == 6
                 array = np.arange(100_000)
-                assert (await connection.call(method, (array,), {}) == array + 1).all()
-            assert await connection.call("S.add", ((lambda: 3)(),), {}) == 4
+                assert (await call_over(connection, method, (array,), {}) == array + 1).all()
+            assert await call_over(connection, "S.add", ((lambda: 3)(),), {}) == 4
             for method in ("S.fault", "S.async_fault"):
                 with pytest.raises(CustomError) as error:
-                    await connection.call(method, (), {})
+                    await call_over(connection, method, (), {})
                 assert error.value.code == 7
                 assert isinstance(error.value.__cause__, RemoteError)
                 assert error.value.__cause__.method == method
             with pytest.raises(RemoteError, match="SystemExit"):
-                await connection.call("S.exits", (), {})
+                await call_over(connection, "S.exits", (), {})
 
     run(main)
 
@@ -686,7 +686,7 @@ def test_post_sends_any_name_and_writable_buffers() -> None:
     async def main() -> None:
         async with fallback(Measure()) as connection:
             array = np.ones(100_000)
-            answer = await connection.call("S.größe", (array,), {"octets": bytes(100_000)})
+            answer = await call_over(connection, "S.größe", (array,), {"octets": bytes(100_000)})
             assert answer == (100_004.0, True)
             assert array[0] == 1.0
 
@@ -707,7 +707,7 @@ def test_post_is_refused_with_same_errors_as_frame() -> None:
                 ("S.add", (1, threading.Lock()), "argument 1 (a _thread.lock) can't be pickled"),
             ):
                 with pytest.raises(UsageError, match=re.escape(message)) as error:
-                    await connection.call(method, args, {})
+                    await call_over(connection, method, args, {})
                 assert not isinstance(error.value.__cause__, RemoteError)
 
     run(main)
@@ -719,7 +719,7 @@ def test_streams_without_upgrade_are_refused_with_reason() -> None:
             with pytest.raises(UsageError, match=r"S\.items: streams need an upgraded conn"):
                 await connection.stream("S.items", (), {})
             with pytest.raises(UsageError, match="streams need an upgraded connection"):
-                await connection.call("S.add", (iter([1]),), {})
+                await call_over(connection, "S.add", (iter([1]),), {})
 
     run(main)
 
@@ -734,7 +734,7 @@ def test_post_to_closed_server_is_lost_connection() -> None:
                 http, base=f"https://{address}", addr="a", machine=MACHINE.name
             )
             with pytest.raises(ConnectionLost, match="may or may not have run"):
-                await connection.call("S.add", (1,), {})
+                await call_over(connection, "S.add", (1,), {})
 
     run(main)
 
@@ -822,11 +822,11 @@ def test_leaving_dial_block_closes_connection() -> None:
                     assert isinstance(connection, FrameConnection)
                     async with trio.open_nursery() as nursery:
                         nursery.start_soon(connection.run)
-                        assert await connection.call("S.add", (1,), {}) == 2
+                        assert await call_over(connection, "S.add", (1,), {}) == 2
                         [there] = server._connections
                         nursery.cancel_scope.cancel()
                 with pytest.raises(ConnectionLost):
-                    await connection.call("S.add", (1,), {})
+                    await call_over(connection, "S.add", (1,), {})
                 # The other end detects it by itself.
                 while there._channel.socket.fileno() >= 0 or server._connections:
                     await trio.lowlevel.checkpoint()

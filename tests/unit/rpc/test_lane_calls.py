@@ -29,7 +29,7 @@ from bigmachine.rpc.server._result_in_loop import ResultInLoop
 from bigmachine.services._decorators import parallel
 from tests.support.waiting import eventually
 from tests.unit.rpc.test_lanes import client
-from tests.unit.rpc.wires import run, services
+from tests.unit.rpc.wires import call_over, run, services
 
 
 class Work:
@@ -66,7 +66,7 @@ def test_thread_of_a_method_finds_the_loop(way: str) -> None:
                 await it.await_lane()
                 loop, own = (await it.call("S.loop_thread")).unwrap()
             elif way == "connection":
-                loop, own = await it.connection.call("S.loop_thread", (), {})
+                loop, own = await call_over(it.connection, "S.loop_thread", (), {})
             else:  # which unpickles services
                 loop, own = await it.server.call_in_thread(work.loop_thread, name="f")
         assert loop == threading.get_ident() != own
@@ -100,7 +100,7 @@ def test_call_that_is_given_up_before_it_has_a_place_frees_its_lane(method: str)
             [serving] = it.server._connections
             [lane] = serving._lanes.values()
             [thread] = [t for t in threading.enumerate() if t.native_id == lane.native_id]
-            nursery.start_soon(it.connection.call, "S.hold", (), {})
+            nursery.start_soon(call_over, it.connection, "S.hold", (), {})
             await eventually(service.is_held.is_set)
             nursery.start_soon(it.call, method)
             await eventually(it.server._pools.threads.has_queue)

@@ -31,7 +31,7 @@ from bigmachine.rpc.server._result_in_loop import ResultInLoop
 from bigmachine.rpc.server._served_lane import MAX_LANES
 from bigmachine.rpc.server._server import Server
 from tests.support.waiting import eventually
-from tests.unit.rpc.wires import DRIVER, MACHINE, run, serving
+from tests.unit.rpc.wires import DRIVER, MACHINE, call_over, run, serving
 
 
 class Work:
@@ -101,7 +101,7 @@ async def client(service: object, **options: Any) -> AsyncIterator[Client]:
     ):
         assert isinstance(connection, FrameConnection)
         nursery.start_soon(connection.run)
-        await connection.call("S.add", (1, 2), {})
+        await call_over(connection, "S.add", (1, 2), {})
         yield Client(connection, server, http, addr)
         nursery.cancel_scope.cancel()
 
@@ -417,7 +417,7 @@ def test_lane_whose_client_breaks_the_protocol_is_closed(
             BREACHES[breach](lane)
             assert await trio.to_thread.run_sync(lane.receive) is None
             await eventually(lambda: not it.served)
-            assert (await it.connection.call("S.add", (1, 2), {})) == 3
+            assert (await call_over(it.connection, "S.add", (1, 2), {})) == 3
             lane.close()
 
     run(main)

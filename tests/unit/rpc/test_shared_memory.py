@@ -41,7 +41,7 @@ from tests.support.interruption import Interruption
 from tests.support.memory_limit import memory_limit
 from tests.support.waiting import eventually, until
 from tests.unit.rpc.test_lanes import Client, client
-from tests.unit.rpc.wires import DRIVER, MACHINE, Wire, memory_switch, run, serving, tls
+from tests.unit.rpc.wires import DRIVER, MACHINE, Wire, call_over, memory_switch, run, serving, tls
 
 if sys.platform != "linux":
     pytest.skip("only Linux has memfds", allow_module_level=True)
@@ -367,7 +367,7 @@ def test_timeout_while_an_array_is_written_for_a_lane_leaves_no_memory() -> None
             with pytest.raises(CallTimeout):
                 await trio.to_thread.run_sync(it.lanes.outcome, call, time_left)
             await eventually(lambda: left() == [])
-            assert np.array_equal(await it.connection.call("S.echo", (array,), {}), array)
+            assert np.array_equal(await call_over(it.connection, "S.echo", (array,), {}), array)
 
     run(main)
 
@@ -451,10 +451,10 @@ def test_call_goes_over_the_wire_if_no_descriptor_is_left(size: int) -> None:
         async with client(Service()) as it:
             await it.await_lane()
             array = np.arange(size)
-            await it.connection.call("S.echo", (array,), {})
+            await call_over(it.connection, "S.echo", (array,), {})
             with no_descriptors():
                 assert np.array_equal(await outcome(it, "echo", array), array)
-                found = await it.connection.call("S.echo", (array,), {})
+                found = await call_over(it.connection, "S.echo", (array,), {})
                 assert np.array_equal(found, array)
                 assert found.flags.writeable
 

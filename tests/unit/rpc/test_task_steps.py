@@ -52,7 +52,7 @@ async def connected(service: object) -> AsyncIterator[FrameConnection]:
     ):
         assert isinstance(connection, FrameConnection)
         nursery.start_soon(connection.run)
-        nursery.start_soon(connection.call, "Supervisor.wait", (), {})
+        nursery.start_soon(connection.call_supervisor, "Supervisor.wait", (), {})
         yield connection
         nursery.cancel_scope.cancel()
 

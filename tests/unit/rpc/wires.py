@@ -6,7 +6,7 @@ import contextlib
 import functools
 import os
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
@@ -14,7 +14,7 @@ import trio
 import trio.testing
 
 from bigmachine._identity import Authority, Identity
-from bigmachine.rpc import FrameConnection, Server, Services, dial, http_client
+from bigmachine.rpc import Connection, FrameConnection, Server, Services, dial, http_client
 from bigmachine.rpc._channel import StreamChannel
 from bigmachine.rpc._decoder import FrameDecoder
 from bigmachine.rpc._frames import DEFAULT_LIMIT_BYTES, Frame
@@ -41,6 +41,13 @@ def decoded(decoder: FrameDecoder, data: bytes, *, piece: int = 1 << 30) -> Iter
         yield from decoder.frames(count)
 
 
+async def call_over(
+    connection: Connection, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> Any:
+    """Call over the connection itself, and never over a lane, as a driver's own calls are made."""
+    return await connection.call_supervisor(method, args, kwargs)
+
+
 class Wire:
     """A connection to a service named ``S``, with both its ends."""
 
@@ -54,7 +61,7 @@ class Wire:
         self.serving._channel.close()
 
     async def call(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        return await self.connection.call(f"S.{method}", args, kwargs)
+        return await call_over(self.connection, f"S.{method}", args, kwargs)
 
     async def stream(self, method: str, *args: Any, **kwargs: Any) -> Any:
         return await self.connection.stream(f"S.{method}", args, kwargs)
@@ -65,7 +72,7 @@ class Wire:
             return
         # After a round trip, both ends have handled all that was sent before it.
         with contextlib.suppress(ValueError):
-            await self.connection.call("Unknown.method", (), {})
+            await call_over(self.connection, "Unknown.method", (), {})
         ours = self.connection
         assert not ours._calls
         assert not ours._incoming
@@ -199,7 +206,7 @@ async def _tls(service: object, *, maxprocs: int, limit_bytes: int) -> AsyncIter
         nursery.start_soon(connection.run)
         wire = Wire(connection)
         with contextlib.suppress(ValueError):
-            await connection.call("Unknown.method", (), {})
+            await call_over(connection, "Unknown.method", (), {})
         [wire.serving] = server._connections
         yield wire
         await wire.check_nothing_is_left()

@@ -166,7 +166,7 @@ class SupervisorClient:
 
 def supervisor(connection: Connection) -> SupervisorClient:
     """Return the client of the machine that a connection leads to."""
-    return SupervisorClient(lambda method, *args: connection.call(method, args, {}))
+    return SupervisorClient(lambda method, *args: connection.call_supervisor(method, args, {}))
 
 
 def register(name: str, pickled: PickledService) -> PickledCall:

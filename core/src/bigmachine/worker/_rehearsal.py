@@ -15,7 +15,7 @@ from typing import Any
 import trio
 
 from .._identity import Identity
-from ..rpc import FrameConnection, Server, Services
+from ..rpc import FrameConnection, Server, Services, loaded_once, pickle_call
 from ..rpc._channel import Channel
 from ..rpc._protocol import PROTOCOL
 from ..rpc._tls import TlsChannel
@@ -53,7 +53,8 @@ async def _serve_a_call() -> int:
             await _upgrade(channel)
             connection = FrameConnection(channel, addr="", machine="")
             nursery.start_soon(connection.run)
-            answered = await connection.call("Rehearsal.answer", (1,), {})
+            outcome = await connection.outcome(pickle_call("Rehearsal.answer", (1,), {}))
+            answered = loaded_once(outcome.unwrap())
             nursery.cancel_scope.cancel()
     return answered
 

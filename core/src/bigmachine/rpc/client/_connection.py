@@ -35,7 +35,7 @@ class Connection(ABC):
     @property
     @abstractmethod
     def is_in_use(self) -> bool:
-        """Whether calls or streams are in flight: any but those of `call`, which are our own."""
+        """Whether calls or streams are in flight: any but those of `call_supervisor`."""
 
     @property
     def shares_memory(self) -> bool:
@@ -87,8 +87,14 @@ class Connection(ABC):
         """Give up a call that `start` has made: cancel the method, and forget ``replied``."""
         raise NotImplementedError
 
-    async def call(self, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """Call ``"Service.method"`` and return what it returns; raise what `outcome` has."""
+    async def call_supervisor(
+        self, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> Any:
+        """Make a call of our own, which does not count in `is_in_use`, and takes no lane.
+
+        So the driver asks ``"Supervisor.method"``; a user's call is made by `outcome`. Returns
+        what the method returns, and raises what `outcome` has.
+        """
         return loaded_once((await self.outcome(pickle_call(method, args, kwargs))).unwrap())
 
     async def stream(

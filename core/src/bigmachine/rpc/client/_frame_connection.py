@@ -72,7 +72,7 @@ class FrameConnection(Connection):
         self._calls: dict[int, Callable[[_Reply], object]] = {}
         self._incoming: dict[int, IncomingStream] = {}
         self._outgoing: dict[int, OutgoingStream] = {}
-        self._own_calls: set[int] = set()  # streams of calls by `call`
+        self._own_calls: set[int] = set()  # streams of calls by `call_supervisor`
         self._error: Exception | None = None
         self.is_open = True
         if dial_lane is not None:
@@ -159,7 +159,9 @@ class FrameConnection(Connection):
             reply = await self._reply(stream)
         return self._load(call.method, reply)
 
-    async def call(self, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    async def call_supervisor(
+        self, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> Any:
         pickled = pickle_call(method, args, kwargs)
         if pickled.uploads is not None:
             return loaded_once((await self.outcome(pickled)).unwrap())

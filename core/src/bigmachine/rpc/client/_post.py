@@ -41,7 +41,7 @@ class PostConnection(Connection):
         self._http = http
         self._base = base
         self._in_flight = 0
-        self._own_calls = 0  # by `call`; these are in flight, too
+        self._own_calls = 0  # by `call_supervisor`; these are in flight, too
 
     @property
     def is_in_use(self) -> bool:
@@ -60,10 +60,12 @@ class PostConnection(Connection):
         finally:
             self._in_flight -= 1
 
-    async def call(self, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    async def call_supervisor(
+        self, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> Any:
         self._own_calls += 1
         try:
-            return await super().call(method, args, kwargs)
+            return await super().call_supervisor(method, args, kwargs)
         finally:
             self._own_calls -= 1
 
