@@ -27,7 +27,7 @@ TESTS = {
         ADMISSION,
         "test_one_member_cannot_have_all_connections",
     ),
-    "rpc.server._served_lane.MAX_LANES": (
+    "rpc.server._served_lane.MAX_SERVED_LANES": (
         "tests/unit/rpc/test_lanes.py",
         "test_lanes_of_a_connection_are_bounded_and_end_with_it",
     ),

@@ -28,7 +28,7 @@ from bigmachine.rpc.client._lane import Kind, Lane
 from bigmachine.rpc.client._lanes import Lanes
 from bigmachine.rpc.client._pickled_call import pickle_call
 from bigmachine.rpc.server._result_in_loop import ResultInLoop
-from bigmachine.rpc.server._served_lane import MAX_LANES
+from bigmachine.rpc.server._served_lane import MAX_SERVED_LANES
 from bigmachine.rpc.server._server import Server
 from tests.support.waiting import eventually
 from tests.unit.rpc.wires import DRIVER, MACHINE, call_over, run, serving
@@ -369,13 +369,13 @@ def test_lane_is_refused_when_no_thread_can_be_started() -> None:
 def test_lanes_of_a_connection_are_bounded_and_end_with_it() -> None:
     async def main() -> None:
         async with client(Work()) as it:
-            lanes = [await it.dial(it.token, n + 1) for n in range(MAX_LANES)]
-            for number in (1, MAX_LANES + 1):
+            lanes = [await it.dial(it.token, n + 1) for n in range(MAX_SERVED_LANES)]
+            for number in (1, MAX_SERVED_LANES + 1):
                 with pytest.raises(ProtocolError, match="has no lane for us"):
                     await it.dial(it.token, number)
             lanes.pop().close()
-            await eventually(lambda: it.served == MAX_LANES - 1)
-            lanes.append(await it.dial(it.token, MAX_LANES + 1))
+            await eventually(lambda: it.served == MAX_SERVED_LANES - 1)
+            lanes.append(await it.dial(it.token, MAX_SERVED_LANES + 1))
             [serving] = it.server._connections
             serving._channel.close()
             for lane in lanes:

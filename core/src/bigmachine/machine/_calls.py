@@ -20,7 +20,7 @@ from ..services._functions import name_of
 from ..services._handle import Handle
 from ._call_options import CallOptions
 from ._controller import Controller
-from ._handle_record import this_thread
+from ._handle_record import handled_record
 from ._observed_call import ObservedCall
 from ._submitted import Submitted
 from ._time_limits import TimeLimits
@@ -90,7 +90,7 @@ class Calls:
             or (lanes := connection.lanes) is None
             or self._controller.submitted
             or type(call) is ObservedCall
-            or this_thread.handles_record_of_machine  # `Portal.start` says what is wrong
+            or handled_record.is_of_machine  # `Portal.start` says what is wrong
         ):
             return UNTRIED
         deadline = None

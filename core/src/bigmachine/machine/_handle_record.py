@@ -12,11 +12,12 @@ from ._screen import screen
 from ._text_streams import wait_for
 
 
-class _Thread(threading.local):
-    handles_record_of_machine = False
+class _HandledRecord(threading.local):
+    is_of_machine = False
 
 
-this_thread = _Thread()
+handled_record = _HandledRecord()
+"""The record that the current thread handles, if any."""
 
 
 def handle_record(record: logging.LogRecord, *, is_of_machine: bool = False) -> None:
@@ -26,7 +27,7 @@ def handle_record(record: logging.LogRecord, *, is_of_machine: bool = False) -> 
     too, and so on without end.
     """
     logger = logging.getLogger(record.name)
-    this_thread.handles_record_of_machine = is_of_machine
+    handled_record.is_of_machine = is_of_machine
     try:
         # Not in the handler, which holds its lock: others need that, to log or to end the process.
         for handler in _handlers(logger):
@@ -37,12 +38,12 @@ def handle_record(record: logging.LogRecord, *, is_of_machine: bool = False) -> 
         with contextlib.suppress(BaseException):
             traceback.print_exc()
     finally:
-        this_thread.handles_record_of_machine = False
+        handled_record.is_of_machine = False
 
 
 def check_not_handling() -> None:
     """Raise `UsageError` in the thread that handles a machine's record now."""
-    if this_thread.handles_record_of_machine:
+    if handled_record.is_of_machine:
         raise UsageError(
             "a logging handler that handles a machine's record can't call a machine: what the "
             "method logs would come back to the handler, and so on; hand the record to a thread"

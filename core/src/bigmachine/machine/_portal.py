@@ -15,7 +15,7 @@ import trio
 from ..errors import UsageError
 from ..process import FORKED
 from ..rpc import LoopQueue, TaskPool
-from ..services._loading import this_thread
+from ..services._loading import thread_role
 from ._callbacks import CallbackThreads
 from ._future import LoopEnded, LoopFuture, TaskFuture
 from ._handle_record import check_not_handling
@@ -94,7 +94,7 @@ class Portal:
 
     def check_may_wait(self) -> None:
         """Raise `UsageError` in the loop's own thread, and in those of other sessions."""
-        if threading.get_ident() == self._thread or this_thread.is_loop:
+        if threading.get_ident() == self._thread or thread_role.is_loop:
             raise UsageError(
                 "this would wait for itself: it runs in a session's own loop; inside trio, use "
                 "the async classes, and in a __del__ use submit"

@@ -3,11 +3,12 @@
 The way of a call: `client/_pickled_call` takes the streams out of its arguments
 (`client/_uploads`) and pickles the rest (`_marshal`, `_payload`), at once; a
 `client/_frame_connection` posts the frame (`_frames`, `_outbox`, `_channel`). On the machine,
-the frame is decoded (`_receive`, `_decoder`), `server/_connection` makes a `server/_frame_call`
-of it, and `server/_call` runs the method. The result comes back by the same files. Most calls of
-``def`` methods, and of threads, take a lane, if one is free: `client/_lanes`, `client/_lane`,
-`server/_served_lane` and its kinds, `server/_lane_call`. Without an upgrade to frames, a call is
-a request: `client/_post`, `server/_http`, `server/_post`. Neither end imports the other.
+the frame is decoded (`_receive`, `_decoder`), `server/_connection` makes it a
+`server/_connection_call`, and `server/_call` runs the method. The result comes back by the same
+files. Most calls of ``def`` methods, and of threads, take a lane, if one is free: `client/_lanes`,
+`client/_lane`, `server/_served_lane` and its kinds, `server/_lane_call`. Without an upgrade to
+frames, a call is a request: `client/_post`, `server/_http`, `server/_post`. Neither end imports
+the other.
 """
 
 import importlib

@@ -15,33 +15,33 @@ from types import FrameType
 from ..errors import UsageError
 
 
-class _Thread(threading.local):
-    service = ""  # imports run in the thread that unpickles the service
+class _ThreadRole(threading.local):
+    loads = ""  # imports run in the thread that unpickles the service
     is_loop = False
 
 
-this_thread = _Thread()
-"""Whether it is a session's own, which must not wait for another one's; and what it loads."""
+thread_role = _ThreadRole()
+"""Whether the current thread is a session's own, and which service it ``loads``."""
 
 
 @contextlib.contextmanager
 def loading(service: str) -> Iterator[None]:
     """Mark the block in which a machine loads the service of this name."""
-    this_thread.service = service
+    thread_role.loads = service
     try:
         yield
     finally:
-        this_thread.service = ""
+        thread_role.loads = ""
 
 
 def mark_loop_thread() -> None:
     """Say that this thread is a session's own, and runs nothing but its loop."""
-    this_thread.is_loop = True
+    thread_role.is_loop = True
 
 
 def check_not_loading() -> None:
     """Raise `UsageError` in such a block."""
-    if service := this_thread.service:
+    if service := thread_role.loads:
         raise UsageError(
             f"a machine that imports the module of service {service!r} would open a session of "
             'its own: put what opens sessions below `if __name__ == "__main__":`'
@@ -50,7 +50,7 @@ def check_not_loading() -> None:
 
 def check_may_block() -> None:
     """Raise `UsageError` where nothing may wait for a session: in the thread of another one."""
-    if this_thread.is_loop:
+    if thread_role.is_loop:
         if file := _file_being_imported():
             raise UsageError(
                 f"{file} opens a session while bigmachine imports it in place of a library: its "

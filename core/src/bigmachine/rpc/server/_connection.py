@@ -21,12 +21,12 @@ from .._silence import until_silent
 from .._streams import IncomingStream
 from .._tasks import Job
 from ._call import Call, Pools
-from ._frame_call import FrameCall
+from ._connection_call import ConnectionCall
 from ._loop_lane import LoopLane
 from ._registry import Services
-from ._served_lane import MAX_LANES, ServedLane
+from ._served_lane import MAX_SERVED_LANES, ServedLane
 from ._thread_lane import ThreadLane
-from ._traced_call import TracedFrameCall
+from ._traced_call import TracedConnectionCall
 
 logger = logging.getLogger("bigmachine.rpc")
 
@@ -64,7 +64,7 @@ class ServingConnection:
         self._services = services
         self._pools = pools
         self._outbox = Outbox(channel)
-        self._calls: dict[int, FrameCall] = {}
+        self._calls: dict[int, ConnectionCall] = {}
         self._uploads: dict[int, IncomingStream] = {}
         self._lanes: dict[int, ServedLane] = {}
         self._limit_bytes = limit_bytes
@@ -102,7 +102,7 @@ class ServingConnection:
 
     def add_lane(self, number: int, *, is_to_loop: bool) -> ServedLane | None:
         """Return a new lane, for its own connection to serve; None if there can be none."""
-        if self._has_ended or number in self._lanes or len(self._lanes) >= MAX_LANES:
+        if self._has_ended or number in self._lanes or len(self._lanes) >= MAX_SERVED_LANES:
             return None
         removed = functools.partial(self._lanes.pop, number, None)
         try:
@@ -233,9 +233,9 @@ class ServingConnection:
             return False
         # Those that come together share steps of tasks, and a write for their replies.
         within = self._reading if self._decoder.came_alone and self._channel.is_drained else None
-        new_call: Callable[..., FrameCall] = FrameCall
+        new_call: Callable[..., ConnectionCall] = ConnectionCall
         if frame.headers and self._pools.trace is not None:
-            new_call = functools.partial(TracedFrameCall, trace=self._pools.trace)
+            new_call = functools.partial(TracedConnectionCall, trace=self._pools.trace)
         new_call(
             method,
             frame=frame,

@@ -1,4 +1,4 @@
-"""What calls that arrive as frames have in common, over the connection or over a lane."""
+"""What calls that arrive as frames have in common, over a connection or over a lane."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from .._tls import TlsChannel
 from ._call import Call
 
-MAX_LANES = 64
+MAX_SERVED_LANES = 64
 """The most lanes of one connection."""
 
 

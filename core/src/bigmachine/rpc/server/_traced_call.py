@@ -9,7 +9,7 @@ from .._frames import Frame, Kind, Payload
 from .._headers import load_headers
 from .._protocol import STATUS_RAISED
 from ._call import Call, CallSpan, Trace
-from ._frame_call import FrameCall
+from ._connection_call import ConnectionCall
 from ._framed_call import FramedCall
 from ._lane_call import LaneCall
 from ._post import PostCall
@@ -60,8 +60,8 @@ class _TracedFramedCall(_TracedCall, FramedCall):
         super()._finish(kind, payload)  # type: ignore[safe-super]  # the other base class's
 
 
-class TracedFrameCall(_TracedFramedCall, FrameCall):
-    """A `FrameCall` whose frame has headers."""
+class TracedConnectionCall(_TracedFramedCall, ConnectionCall):
+    """A `ConnectionCall` whose frame has headers."""
 
     def end_stream(self, error: Payload | None) -> None:
         if error is None:

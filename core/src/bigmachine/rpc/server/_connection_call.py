@@ -1,4 +1,4 @@
-"""A call that arrived as a frame; its outcome leaves as frames, too."""
+"""A call that arrived over a connection, as a frame; its outcome leaves as frames, too."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ._registry import Method
 from ._stream_arguments import async_argument, thread_argument
 
 
-class FrameCall(FramedCall):
+class ConnectionCall(FramedCall):
     """Replies to one CALL frame.
 
     While it runs it is in ``running``, the calls of its connection by stream number.
@@ -36,7 +36,7 @@ class FrameCall(FramedCall):
         uploads: Sequence[IncomingStream],
         *,
         outbox: Outbox,
-        running: dict[int, FrameCall],
+        running: dict[int, ConnectionCall],
         pools: Pools,
         began: float,
     ) -> None:
