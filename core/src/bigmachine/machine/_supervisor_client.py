@@ -1,5 +1,3 @@
-# mypy: no-warn-return-any
-# A reply is what the wire brings. A test compares these methods with the supervisor's own.
 """What a driver can ask of a machine: the methods of `worker._supervisor.Supervisor`, typed."""
 
 from __future__ import annotations
@@ -15,6 +13,9 @@ from ..rpc import Connection, PickledCall, PickledService, pickle_call
 if TYPE_CHECKING:
     from ..debugger._protocol import Reply, Stop
     from ..profiling import Profile, ThreadDump
+
+# A reply is whatever the wire brings. A test compares these methods with the supervisor's own.
+# mypy: no-warn-return-any
 
 
 class SupervisorClient:
