@@ -30,8 +30,8 @@ from bigmachine.rpc._frames import (
 from bigmachine.rpc._outbox import Outbox
 from bigmachine.rpc._payload import dumps
 from bigmachine.rpc._tasks import TaskPool
-from bigmachine.rpc.server._call import Pools
 from bigmachine.rpc.server._connection import ServingConnection
+from bigmachine.rpc.server._pools import Pools
 from tests.support.memory_limit import memory_limit
 from tests.support.waiting import eventually
 from tests.unit.rpc.wires import (

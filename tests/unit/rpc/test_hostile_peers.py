@@ -39,8 +39,8 @@ from bigmachine.rpc._payload import dumps
 from bigmachine.rpc._streams import WINDOW_BYTES
 from bigmachine.rpc._tasks import TaskPool
 from bigmachine.rpc.server import _connection as connection_module
-from bigmachine.rpc.server._call import Pools
 from bigmachine.rpc.server._connection import ServingConnection
+from bigmachine.rpc.server._pools import Pools
 from tests.unit.rpc.wires import Wire, decoded, memory, run, services, thread_pool
 
 

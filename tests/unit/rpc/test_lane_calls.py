@@ -180,7 +180,7 @@ def test_span_of_call_that_never_begins_is_ended(why: str) -> None:
             if why == "its lane ends":
                 lane._has_ended = True  # as the loop does at any moment
             else:
-                it.server._pools.is_closed = True
+                it.server._pools.ledger.close()
             return spans[0]
 
         async with client(Work(), trace=trace) as it, trio.open_nursery() as nursery:

@@ -20,8 +20,8 @@ from bigmachine.rpc._decoder import FrameDecoder
 from bigmachine.rpc._frames import DEFAULT_LIMIT_BYTES, Frame
 from bigmachine.rpc._memory_switch import VARIABLE
 from bigmachine.rpc._tasks import TaskPool
-from bigmachine.rpc.server._call import Pools
 from bigmachine.rpc.server._connection import ServingConnection
+from bigmachine.rpc.server._pools import Pools
 from bigmachine.rpc.server._threads import ThreadPool
 
 AUTHORITY = Authority("test.bigmachine")

@@ -5,28 +5,26 @@ from __future__ import annotations
 import functools
 import inspect
 import math
-import weakref
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
 from types import GeneratorType
-from typing import Any, Protocol, TypeAlias
+from typing import Any
 
 import trio
 
 from .._exceptions import CallError
 from .._frames import Payload
-from .._tasks import Job, TaskPool
+from .._tasks import Job
 from ._asyncio import explain_asyncio
 from ._option_hint import hint_at_options
+from ._pools import Pools
 from ._process_traces import ProcessTracing
 from ._process_work import ProcessWork
 from ._processes import ProcessCall
 from ._registry import Method
 from ._result_in_loop import ResultInLoop
-from ._thread_job import ThreadJob, do_nothing
-from ._threads import ThreadPool
+from ._thread_job import do_nothing
+from ._work import Work
 
 
 class Call(ABC):
@@ -53,9 +51,10 @@ class Call(ABC):
     def start(self, *, within: Job | None = None) -> None:
         """Start the method; an ``async def`` one ``within`` a job, see `TaskPool.start`."""
         if not self.method.is_of_supervisor:
-            if self._pools.is_closed:
+            ledger = self._pools.ledger
+            if ledger.is_closed:
                 return
-            self._pools.begun += 1
+            ledger.begun += 1
         if self.method.is_async:
             self._work = self._pools.tasks.start(self._run_in_loop, within=within)
         elif self.method.processes is None:
@@ -69,7 +68,7 @@ class Call(ABC):
         self.is_cancelled = True
         if self._work is not None:
             self._work.cancel()
-            self._pools.cancelled.add(self)
+            self._pools.ledger.add_cancelled(self)
 
     @property
     def is_running(self) -> bool:
@@ -251,80 +250,3 @@ def _is_awaitable(result: object) -> bool:
     # As `inspect.isawaitable`, which takes longer than all else here.
     kind = type(result)
     return hasattr(kind, "__await__") or (kind is GeneratorType and inspect.isawaitable(result))
-
-
-class Work(Protocol):
-    """What runs for a call: a task, a thread, a generator or a process."""
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether nothing runs any longer."""
-
-    @property
-    def is_uncancellable(self) -> bool:
-        """Whether it is a method in a thread, which ends when it wants to."""
-
-    def cancel(self) -> object:
-        """End it, if it can be ended; nobody waits for it any longer."""
-
-
-class CallSpan(ProcessTracing, Protocol):
-    """The span of one call that is traced, from its arrival to its result."""
-
-    def current(self) -> AbstractContextManager[None]:
-        """Make it the current span of a thread or task."""
-
-    def end(self, outcome: str, error: BaseException | None = None) -> None:
-        """End it: ``"returned"``, ``"raised"`` or ``"cancelled"``. The first time counts."""
-
-
-Trace: TypeAlias = Callable[[str, Mapping[str, str]], CallSpan]
-"""Begins the span of a call, given its method and its headers."""
-
-
-@dataclass
-class Pools:
-    """The tasks and threads of a server, which run its methods."""
-
-    tasks: TaskPool
-    threads: ThreadPool
-    trace: Trace | None = None
-    """Traces the calls that have headers, if anybody wants to know of them."""
-    is_closed: bool = False
-    """Whether calls that come now are left unanswered, because the machine is about to end."""
-    begun: int = 0
-    """How many calls have begun so far, without the supervisor's; some count twice.
-
-    Those over a lane are counted there until it ends: this is changed in the loop only.
-    """
-    posts: set[Call] = field(default_factory=set)
-    """The calls by POST that are in flight."""
-    cancelled: weakref.WeakSet[Call] = field(default_factory=weakref.WeakSet)
-    """Those of which something may still run."""
-
-    def start_in_thread(
-        self,
-        run: Callable[[], Callable[[], None]],
-        method: Method,
-        *,
-        refused: Callable[[CallError], object],
-        at_once: bool = False,
-    ) -> ThreadJob:
-        """Call ``run`` in a thread, as ``method`` is to run; see `ThreadPool.start`.
-
-        ``at_once`` is for what is short: it needs no place.
-        """
-        return self.threads.start(
-            run,
-            name=method.name,
-            is_concurrent=method.is_concurrent or at_once,
-            exclusive=method.exclusive,
-            is_watched=method.processes is None,
-            refused=refused,
-        )
-
-    def is_thread_wanted(self, method: Method) -> bool:
-        """Whether another call waits for what ``method`` holds while it runs in a thread."""
-        return self.threads.has_queue(is_concurrent=method.is_concurrent) or (
-            method.exclusive is not None and method.exclusive.has_queue
-        )

@@ -20,9 +20,10 @@ from .._receive import receive_frames
 from .._silence import until_silent
 from .._streams import IncomingStream
 from .._tasks import Job
-from ._call import Call, Pools
+from ._call import Call
 from ._connection_call import ConnectionCall
 from ._loop_lane import LoopLane
+from ._pools import Pools
 from ._registry import Services
 from ._served_lane import MAX_SERVED_LANES, ServedLane
 from ._thread_lane import ThreadLane
@@ -143,7 +144,7 @@ class ServingConnection:
 
     @property
     def begun_over_lanes(self) -> int:
-        """How many calls have begun over its lanes; see `Pools.begun`."""
+        """How many calls have begun over its lanes; see `CallLedger.begun`."""
         return sum(lane.begun for lane in self._lanes.values())
 
     def cancel_calls(self) -> None:
@@ -228,7 +229,8 @@ class ServingConnection:
                 raise UsageError(f"{frame.name}: {MAX_CALLS} calls run over this connection")
             method = self._services.find(frame.name)
         except UsageError as exc:
-            if not self._pools.is_closed:  # else there are no more services; see `Server.end_calls`
+            # Once it is closed, there are no more services; see `Server.end_calls`.
+            if not self._pools.ledger.is_closed:
                 self._outbox.post_message(Kind.ERROR, stream, dump_exception(CallError(exc)))
             return False
         # Those that come together share steps of tasks, and a write for their replies.

@@ -13,9 +13,10 @@ from .._frames import Frame, Kind, Payload, control_frame
 from .._marshal import dump_result
 from .._outbox import Outbox
 from .._streams import IncomingStream, OutgoingStream, StreamArgument, closing
-from ._call import PLAIN_TYPES, Pools
+from ._call import PLAIN_TYPES
 from ._framed_call import FramedCall
 from ._generators import GeneratorRun
+from ._pools import Pools
 from ._registry import Method
 from ._stream_arguments import async_argument, thread_argument
 

@@ -5,19 +5,16 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import functools
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
 
 from .._exceptions import CallError, dump_exception
 from .._frames import Payload
 from .._streams import LARGE_ITEM_BYTES, OutgoingStream, item_cost
+from ._pools import Pools
+from ._registry import Method
 from ._thread_job import ThreadJob, do_nothing
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from ._call import Pools, Work
-    from ._registry import Method
+from ._work import Work
 
 
 class GeneratorRun:

@@ -30,8 +30,8 @@ from .._protocol import (
     PROTOCOL,
     STATUS_RAISED,
 )
-from ._call import Pools
 from ._encodings import Encoding, JsonEncoding, PickleEncoding
+from ._pools import Pools
 from ._post import PostCall
 from ._registry import Services
 from ._served_lane import ServedLane

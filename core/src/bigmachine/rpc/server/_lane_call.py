@@ -14,8 +14,9 @@ from .._frames import Frame, Kind, Payload
 from .._marshal import dump_result
 from .._memory_socket import MemorySocket
 from .._streams import closing
-from ._call import PLAIN_TYPES, Pools
+from ._call import PLAIN_TYPES
 from ._framed_call import FramedCall
+from ._pools import Pools
 from ._process_work import ProcessWork
 from ._registry import Method
 from ._thread_job import ThreadJob, do_nothing

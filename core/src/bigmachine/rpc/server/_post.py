@@ -14,8 +14,9 @@ from .._exceptions import CallError, load_exception
 from .._frames import Frame, Kind, Payload
 from .._payload import dumps, loads
 from .._protocol import STATUS_RAISED
-from ._call import Call, Pools
+from ._call import Call
 from ._encodings import Encoding
+from ._pools import Pools
 from ._registry import Method
 
 
@@ -40,7 +41,7 @@ class PostCall(Call):
 
     async def response(self) -> tuple[int, bytes]:
         """Run the method; return the status and the body. Cancelling this cancels the method."""
-        self._pools.posts.add(self)
+        self._pools.ledger.add_post(self)
         self.start()
         try:
             await self._is_done.wait()
@@ -49,7 +50,7 @@ class PostCall(Call):
             self.cancel()
             raise
         finally:
-            self._pools.posts.discard(self)
+            self._pools.ledger.discard_post(self)
         self.method.calls.finished(self._began, raised=self._response[0] == STATUS_RAISED)
         return self._response
 

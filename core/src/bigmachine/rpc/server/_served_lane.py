@@ -22,7 +22,7 @@ class ServedLane(ABC):
     """A lane of one peer. All of its methods are called in the trio loop."""
 
     begun = 0
-    """How many calls have begun over it that `Pools.begun` does not count before it ends."""
+    """How many calls have begun over it that `CallLedger.begun` does not count before it ends."""
 
     @abstractmethod
     async def serve(self, channel: TlsChannel) -> None:

@@ -31,11 +31,13 @@ from .._protocol import LOOP_LANE
 from .._tasks import Function, TaskPool
 from .._tls import TlsChannel
 from ._admission import Admission, AdmittingListener
-from ._call import Call, Pools, Trace
+from ._call_ledger import LedgerCall
+from ._call_span import Trace
 from ._connection import SILENCE_TIMEOUT, ServingConnection
 from ._http import HttpConnection
 from ._memory_listener import MemoryListener
 from ._place_watch import PlaceWatch
+from ._pools import Pools
 from ._registry import Services
 from ._served_lane import ServedLane
 from ._threads import ThreadPool
@@ -131,9 +133,9 @@ class Server:
         """
         is_busy = any(not call.method.is_of_supervisor for call in self._in_flight()) or any(
             call.is_running and not call.method.is_of_supervisor
-            for call in tuple(self._pools.cancelled)
+            for call in self._pools.ledger.cancelled
         )
-        begun = self._pools.begun + sum(c.begun_over_lanes for c in self._connections)
+        begun = self._pools.ledger.begun + sum(c.begun_over_lanes for c in self._connections)
         return begun, is_busy
 
     def metrics(self) -> list[Metric]:
@@ -147,14 +149,13 @@ class Server:
         Waits for ``timeout`` seconds at most until they have ended, and those that their callers
         cancelled before; ``with_threads`` also for methods in threads, which can't be cancelled.
         """
-        pools = self._pools
-        pools.is_closed = True
+        threads, ledger = self._pools.threads, self._pools.ledger
+        ledger.close()
         for connection in self._connections:
             connection.cancel_calls()
         with trio.move_on_after(timeout):
-            while (with_threads and pools.threads.is_busy) or any(
-                call.is_running if with_threads else not call.has_ended
-                for call in tuple(pools.cancelled)
+            while (with_threads and threads.is_busy) or any(
+                call.is_running if with_threads else not call.has_ended for call in ledger.cancelled
             ):
                 await trio.sleep(_ENDING_POLL_SECONDS)
 
@@ -172,11 +173,11 @@ class Server:
                 for connection in self._connections:
                     nursery.start_soon(connection.flushed)
 
-    def _in_flight(self) -> Iterator[Call]:
+    def _in_flight(self) -> Iterator[LedgerCall]:
         """Yield all calls that have begun and not ended, the supervisor's, too."""
         for connection in self._connections:
             yield from connection.calls
-        yield from self._pools.posts
+        yield from self._pools.ledger.posts
 
     async def _serve_stream(self, stream: trio.abc.Stream) -> None:
         """Serve one connection; its errors are logged and end nothing else."""

@@ -17,8 +17,8 @@ from .._frames import Kind
 from .._lane_channel import BROKEN, LaneChannel
 from .._memory_socket import MemorySocket
 from .._tls import TlsChannel
-from ._call import Pools
 from ._lane_call import LaneCall
+from ._pools import Pools
 from ._registry import Services
 from ._served_lane import ServedLane
 from ._traced_call import TracedLaneCall
@@ -78,7 +78,7 @@ class ThreadLane(ServedLane):
             is_first, self._has_ended = not self._has_ended, True
         if is_first:
             self._removed()
-            self._pools.begun += self.begun
+            self._pools.ledger.add_lane(self.begun)
         self.cancel_calls()
         if self._channel is not None:
             self._channel.abort()
@@ -132,7 +132,7 @@ class ThreadLane(ServedLane):
         try:
             method = self._services.find(frame.name)
         except UsageError as exc:
-            if pools.is_closed:  # there are no more services; see `Server.end_calls`
+            if pools.ledger.is_closed:  # there are no more services; see `Server.end_calls`
                 return True
             channel.send_message(Kind.ERROR, frame.stream, dump_exception(CallError(exc)))
             return True
@@ -148,7 +148,7 @@ class ThreadLane(ServedLane):
         with self._lock:
             begins = not self._has_ended
             if begins and not method.is_of_supervisor:
-                begins = not pools.is_closed  # as in `Call.start`
+                begins = not pools.ledger.is_closed  # as in `Call.start`
                 self.begun += begins
             if begins:
                 self.call = call

@@ -8,7 +8,8 @@ from typing import Any
 from .._frames import Frame, Kind, Payload
 from .._headers import load_headers
 from .._protocol import STATUS_RAISED
-from ._call import Call, CallSpan, Trace
+from ._call import Call
+from ._call_span import CallSpan, Trace
 from ._connection_call import ConnectionCall
 from ._framed_call import FramedCall
 from ._lane_call import LaneCall
