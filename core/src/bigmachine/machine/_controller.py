@@ -101,9 +101,9 @@ class Controller:
         """The last of what it has printed and logged."""
         self._output = Output(name, boot_output=boot_output, stderr=stderr, log=self.kept)
         # A system that follows what machines print knows all that is in their logs.
-        self._has_tail = Capability.TAIL in plugins.system.capabilities
+        has_tail = Capability.TAIL in plugins.system.capabilities
         self._log = MachineLog(
-            self._output.lines if not self._has_tail else lambda lines: None,
+            self._output.lines if not has_tail else lambda lines: None,
             wait_for_room=self._output.catch_up,
         )
         self.notices = ReceivedNotices(name, notify=plugins.notify)
@@ -112,24 +112,8 @@ class Controller:
         self.lifecycle = Lifecycle(
             name, addr=self.addr, changed=self._changed, notify=plugins.notify
         )
-        self._bootstrap = (
-            Bootstrap(
-                instance,
-                batch=boot,
-                http=http,
-                timings=self._timings,
-                boot_timeout=plugins.system.boot_timeout,
-                build_timeout=plugins.system.build_timeout,
-                diagnose=self._diagnose,
-                on_progress=progress_reporter(name, notify=plugins.notify),
-                log=self._log,
-                console=functools.partial(plugins.hooks.console, instance=instance)
-                if plugins.system.verifies_boot
-                else None,
-            )
-            if boot is not None
-            else None
-        )
+        self._bootstrap = self._new_bootstrap(boot, http=http) if boot is not None else None
+        self._follows_log = self._bootstrap is not None and not has_tail
         self._link = Link(
             name,
             addr=self.addr,
@@ -152,25 +136,6 @@ class Controller:
                 self._output.console, plugins, instance, within=self._timings.rpc_timeout
             ),
         )
-        self._log_levels = LogLevels()
-        self._memory = MemoryReports(
-            instance.name,
-            log=self.kept,
-            connection=lambda: self._link.connection,
-            ask_now=lambda: self.keepalive.ask_now(),
-        )
-        self.activity = ActivityMonitor(
-            connection=lambda: self.connection, timeout=self._timings.rpc_timeout
-        )
-        self._follows_log = self._bootstrap is not None and not self._has_tail
-        self.ending = Ending(
-            instance,
-            http=http,
-            plugins=plugins,
-            timings=self._timings,
-            teardowns=lambda: self._startup.teardowns,
-            log=self._log if self._follows_log else None,
-        )
         self.keepalive = KeepaliveMonitor(
             name,
             link=self._link,
@@ -182,6 +147,24 @@ class Controller:
             notify=plugins.notify,
             set_silent=lambda is_silent: set_silent(instance, is_silent and self.owned),
             after_reply=self._after_reply,
+        )
+        self._log_levels = LogLevels()
+        self._memory = MemoryReports(
+            instance.name,
+            log=self.kept,
+            connection=lambda: self._link.connection,
+            ask_now=self.keepalive.ask_now,
+        )
+        self.activity = ActivityMonitor(
+            connection=lambda: self.connection, timeout=self._timings.rpc_timeout
+        )
+        self.ending = Ending(
+            instance,
+            http=http,
+            plugins=plugins,
+            timings=self._timings,
+            teardowns=lambda: self._startup.teardowns,
+            log=self._log if self._follows_log else None,
         )
 
     @property
@@ -304,6 +287,22 @@ class Controller:
             nursery.start_soon(self._debugger.follow, self.name, self.addr, self._linked)
         nursery.start_soon(self.keepalive.run, nursery, began)
         self.maxprocs = await self._startup.install(nursery, maxprocs=self.maxprocs)
+
+    def _new_bootstrap(self, boot: BootBatch, *, http: httpx.AsyncClient) -> Bootstrap:
+        system, hooks = self.plugins.system, self.plugins.hooks
+        console = functools.partial(hooks.console, instance=self.instance)
+        return Bootstrap(
+            self.instance,
+            batch=boot,
+            http=http,
+            timings=self._timings,
+            boot_timeout=system.boot_timeout,
+            build_timeout=system.build_timeout,
+            diagnose=self._diagnose,
+            on_progress=progress_reporter(self.name, notify=self.plugins.notify),
+            log=self._log,
+            console=console if system.verifies_boot else None,
+        )
 
     async def _after_reply(self, reply: KeepaliveReply) -> None:
         self.submitted.keepalive_replied()
