@@ -25,6 +25,8 @@ class SupervisorClient:
     pickled once, or not kept by any variable. Only machines ask each other for `send_service`.
     """
 
+    __slots__ = ("_call",)
+
     def __init__(self, call: Callable[..., Awaitable[Any]]) -> None:
         self._call = call
 
