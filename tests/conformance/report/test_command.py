@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from bigmachine.cli import main
+from bigmachine.system._installation import install_command
 from tests.conformance.report.running import run_command
 from tests.conftest import Install
 
@@ -134,7 +135,7 @@ def test_option_without_value_is_refused(capsys):
 def test_error_says_how_to_install_missing_pytest(capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "pytest", None)
     assert main(["conformance", "local"]) == 2
-    assert 'pip install "bigmachine[testing]"' in capsys.readouterr().err
+    assert install_command("testing") in capsys.readouterr().err
 
 
 def test_live_tier_without_cost_limit_is_refused(capsys):

@@ -13,6 +13,7 @@ import pytest
 
 import bigmachine as bm
 from bigmachine.cli import main
+from bigmachine.system._installation import install_command
 from bigmachine.testing import InProcessSystem
 
 
@@ -45,5 +46,5 @@ def test_bash_completes_commands_sessions_systems_and_options(tmp_path: Path):
 def test_missing_argcomplete_is_one_line(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "argcomplete.shell_integration", None)
     assert main(["completion", "bash"]) == 2
-    error = 'bigmachine: this needs argcomplete: pip install "bigmachine[completion]"\n'
+    error = f"bigmachine: this needs argcomplete: {install_command('completion')}\n"
     assert capsys.readouterr().err == error

@@ -94,7 +94,7 @@ def test_what_is_wrong_on_this_computer_is_found(picky, install, monkeypatch, tm
     verdict, detail = found["this computer", "versions"]
     assert verdict == "problem"
     assert "bigmachine-gcp 9.9" in detail
-    assert '; they must be of one version: pip install -U "bigmachine[' in detail
+    assert "; they must be of one version: pip install " in detail
     verdict, detail = found["this computer", "settings"]
     assert verdict == "remark"
     assert detail.startswith("BIGMACHINE_PICKI_SIZE is ignored; did you mean BIGMACHINE_PICKY_")

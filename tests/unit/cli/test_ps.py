@@ -260,7 +260,7 @@ def test_ps_options_require_exactly_one_named_system(resources, live_driver, tmp
     (tmp_path / "bigmachine.toml").write_text("[profiles.other.shelf]\nfolder = 'empty'\n")
     assert main(["ps", "shelf", "-o", "folder=empty", "--profile", "other"]) == 0
     assert "No session" in capsys.readouterr().out
-    assert main(["ps", "shelf", "-o", "fodler=empty"]) == 1
+    assert main(["ps", "shelf", "-o", "fodler=empty"]) == 2
     assert "did you mean 'folder'?" in capsys.readouterr().err
     assert main(["ps", "-o", "folder=empty"]) == 2
     assert "-o is an option of one system: name it" in capsys.readouterr().err

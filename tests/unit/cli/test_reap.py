@@ -42,6 +42,13 @@ def test_reap_frees_and_lists_leftovers_of_dead_driver_machines_first(
     assert capsys.readouterr().out == "Nothing to free.\n"
 
 
+def test_reap_has_nothing_to_free_if_no_system_outlives_its_driver(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])  # without distributions
+    assert main(["reap"]) == 0
+    assert capsys.readouterr().out.startswith("Nothing to free: no installed system can list ")
+    assert main(["reap", NAME]) == 1
+
+
 def test_reap_skips_session_whose_driver_is_or_may_be_alive(
     resources, live_driver, remote_driver, capsys
 ):

@@ -134,6 +134,12 @@ def test_ssh_to_machine_without_login_says_why(machines, machine, why, capsys):
     assert why in capsys.readouterr().err
 
 
+def test_ssh_in_session_without_machines_says_so(capsys):
+    with bm.Session(InProcessSystem(), debug=False) as empty:
+        assert main(["ssh", "--session", empty.name, "m0"]) == 2
+    assert capsys.readouterr().err.endswith(" has no machine 'm0'; it has none that runs\n")
+
+
 # -- profiles -------------------------------------------------------------------------
 
 
@@ -141,7 +147,7 @@ def test_profile_prints_hot_function_and_writes_files(machines, capsys, tmp_path
     pprof, flame = tmp_path / "cpu.pb.gz", tmp_path / "cpu.html"
     futures = [machine.submit("Worker.burn") for machine in machines]
     arguments = ["profile", "--lines", "--seconds", "0.2"]
-    arguments += ["-o", str(pprof), "--flame", str(flame)]
+    arguments += ["--output", str(pprof), "--flame", str(flame)]
 
     def shown() -> str:
         assert main(arguments) == 0
@@ -176,11 +182,12 @@ def test_profile_of_memory_of_one_machine_as_json(machines, capsys):
     ("arguments", "message"),
     [
         (["profile", "m7"], "no machine 'm7' runs; there is m0, m1"),
-        (["profile", "--seconds", "0"], "a profile takes some seconds: seconds=10"),
+        (["profile", "--seconds", "0"], "a profile takes some time: give --seconds 10, or --heap"),
+        (["profile", "--output", "/no/x", "--seconds", "300"], "No such file or directory /no/x"),
+        (["dump", "--output", "/"], "Is a directory /"),
         (["profile", "--seconds", "1e9"], "seconds is a number up to 300, such as seconds=10"),
         (["profile", "--session", "other"], "no session 'other' runs on this computer"),
         (["threads", "m7"], "no machine 'm7' runs; there is m0, m1"),
-        (["logs", "-n", "-1"], "lines is a whole number, such as lines=20, not '-1'"),
         (["logs", "m7"], "nothing is kept of a machine 'm7'; there is m0, m1"),
     ],
 )
@@ -191,10 +198,17 @@ def test_wrong_argument_is_one_line(machines, capsys, arguments, message):
     assert error.count("\n") == 1
 
 
-def test_seconds_that_are_no_number_are_a_usage_error(capsys):
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["profile", "--seconds", "ten"], "--seconds: a number of seconds, such as 10, not 'ten'"),
+        (["logs", "-n", "-1"], "-n/--lines: a number of lines, such as 20, not '-1'"),
+    ],
+)
+def test_argument_that_is_no_number_is_a_usage_error(capsys, arguments, message):
     with pytest.raises(SystemExit):
-        main(["profile", "--seconds", "ten"])
-    assert "--seconds: a number of seconds, such as 10, not 'ten'" in capsys.readouterr().err
+        main(arguments)
+    assert message in capsys.readouterr().err
 
 
 def test_threads_show_where_code_of_the_user_is(machines, capsys):
@@ -225,7 +239,7 @@ def test_dump_has_all_that_can_be_known_and_only_its_user_can_read_it(
     session, machines, tmp_path, capsys
 ):
     path = tmp_path / "dump.tar.gz"
-    assert main(["dump", "-o", str(path)]) == 0
+    assert main(["dump", "--output", str(path)]) == 0
     assert capsys.readouterr().out.startswith(f"{path}: ")
     assert path.stat().st_mode & 0o777 == 0o600
     short = session.name.removesuffix(".bigmachine")

@@ -104,7 +104,8 @@ def test_nothing_is_shown_without_the_token(base, token, path):
 
 
 def test_url_with_the_token_leads_to_all(url, base, token):
-    for path in ("", "page.css", "page.js", "status.json", "debug/bigmachine/status"):
+    paths = ("", "page.css", "page.js", "status.json", "debug/bigmachine/status")
+    for path in (*paths, "/debug/bigmachine/status"):  # a path, put behind a URL's last slash
         assert fetch(url + path).status_code == 200
     assert fetch(f"{base}/{token}", follow_redirects=True).url == url
     assert fetch(f"{url}debug/bigmachine/pprof", follow_redirects=True).status_code == 200

@@ -25,7 +25,7 @@ def contents(path: Path) -> dict[str, bytes]:
 def test_part_of_dump_that_fails_says_why(tmp_path, capsys):
     path = tmp_path / "dump.tar.gz"
     with bm.Session(InProcessSystem()):
-        assert main(["dump", "-o", str(path)]) == 0
+        assert main(["dump", "--output", str(path)]) == 0
     found = {name.partition("/")[2]: data.decode() for name, data in contents(path).items()}
     assert found["heap.txt"].startswith("not available: UsageError: no machine of this session")
     assert "machines: none" in found["status.txt"]
@@ -34,7 +34,7 @@ def test_part_of_dump_that_fails_says_why(tmp_path, capsys):
 def test_file_that_cannot_be_written_is_an_error(tmp_path, capsys):
     path = tmp_path / "missing/dump.tar.gz"
     with bm.Session(InProcessSystem()):
-        assert main(["dump", "-o", str(path)]) == 2
+        assert main(["dump", "--output", str(path)]) == 2
     assert capsys.readouterr().err == f"bigmachine: No such file or directory {path}\n"
 
 

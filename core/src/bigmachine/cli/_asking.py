@@ -18,13 +18,17 @@ T = TypeVar("T")
 _CLOSE_TIMEOUT = 10.0
 
 
-def systems_to_ask(named: Sequence[str], options: Mapping[str, str]) -> tuple[list[str], list[str]]:
+def systems_to_ask(
+    named: Sequence[str], options: Mapping[str, str], profile: str | None
+) -> tuple[list[str], list[str]]:
     """Return the systems to ask, by default all that can list resources; and what is broken.
 
-    Raises `UsageError` for options that are not for exactly one system.
+    Raises `UsageError` for options that are not for exactly one system, or that it refuses.
     """
-    if options and len(named) != 1:
-        raise UsageError("-o is an option of one system: name it")
+    if options:
+        if len(named) != 1:
+            raise UsageError("-o is an option of one system: name it")
+        choose_system(named[0], profile=profile, texts=options)
     if named:
         return [*dict.fromkeys(named)], []
     able, broken = [], []

@@ -23,7 +23,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "check",
         help=text,
         description=f"{text.capitalize()}. It sends the requests that sessions make; those that "
-        "change anything are dry runs. It asks nothing, purchases nothing and leaves nothing.",
+        "change anything are dry runs. It purchases nothing and leaves nothing.",
     )
     parser.add_argument("system", metavar="SYSTEM", help="the system, as in `bigmachine systems`")
     add_options(parser)

@@ -31,7 +31,9 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         from argcomplete.shell_integration import shellcode
     except ImportError:
-        raise UsageError('this needs argcomplete: pip install "bigmachine[completion]"') from None
+        from ..system._installation import install_command
+
+        raise UsageError(f"this needs argcomplete: {install_command('completion')}") from None
     print(shellcode(["bigmachine"], shell=arguments.shell))
     return 0
 

@@ -102,8 +102,10 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         import pytest
     except ModuleNotFoundError:
+        from ..system._installation import install_command
+
         raise NotSupportedError(
-            'the conformance kit needs pytest: pip install "bigmachine[testing]"'
+            f"the conformance kit needs pytest: {install_command('testing')}"
         ) from None
     if (arguments.tier == "live") != (arguments.max_cost is not None):
         raise UsageError("--tier live spends money, up to --max-cost USD: give both or neither")

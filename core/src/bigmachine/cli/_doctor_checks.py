@@ -52,6 +52,7 @@ def _versions() -> Finding:
     from importlib.metadata import PackageNotFoundError, version
 
     from ..system._entrypoints import EXTRAS
+    from ..system._installation import install_command
 
     found: dict[str, str] = {}
     for name in ("bigmachine", *(f"bigmachine-{extra}" for extra in EXTRAS)):
@@ -59,8 +60,8 @@ def _versions() -> Finding:
             found[name] = version(name)
     text = ", ".join(f"{name} {number}" for name, number in found.items())
     if len(set(found.values())) > 1:
-        extras = ",".join(name.removeprefix("bigmachine-") for name in found if "-" in name)
-        advice = f'they must be of one version: pip install -U "bigmachine[{extras}]"'
+        command = install_command(*(n.removeprefix("bigmachine-") for n in found if "-" in n))
+        advice = f"they must be of one version: {command} --upgrade"
         return Finding("versions", PROBLEM, f"{text}; {advice}")
     return Finding("versions", OK, text or "not installed as a distribution")
 
@@ -98,6 +99,7 @@ def _settings() -> Finding:
 
 def _broken_systems() -> Iterator[Finding]:
     from ..system._entrypoints import installed_systems, load_system
+    from ..system._installation import install_command
     from ..system._plugins import check_system
 
     names = dict.fromkeys(entry.name for entry in installed_systems())
@@ -109,7 +111,7 @@ def _broken_systems() -> Iterator[Finding]:
             broken = True
             yield Finding("systems", PROBLEM, str(error))
     if not names:
-        yield Finding("systems", PROBLEM, 'none is installed: pip install "bigmachine[local]"')
+        yield Finding("systems", PROBLEM, f"none is installed: {install_command('local')}")
     elif not broken:
         yield Finding("systems", OK, ", ".join(names))
 

@@ -18,7 +18,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     add_session(parser)
     parser.add_argument(
-        "-o", "--output", metavar="FILE", help="the file (default: SESSION-TIME.tar.gz, here)"
+        "--output", metavar="FILE", help="the file (default: SESSION-TIME.tar.gz, here)"
     )
     parser.set_defaults(run=run)
 
@@ -27,8 +27,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Write the archive and print its path."""
     from .._values import size_text
     from ..debug._dump import PART_SECONDS, write_dump
-    from ._files import write_private
+    from ._files import check_writable, write_private
 
+    check_writable(arguments.output)
     session = chosen_session(arguments.session)
     session.check_answers()
     data = session.read("dump", timeout=3 * PART_SECONDS)

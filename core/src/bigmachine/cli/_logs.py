@@ -31,7 +31,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "-n",
         "--lines",
-        type=int,
+        type=_count,
         metavar="N",
         help="only the last N of those that are kept (default: all of them)",
     )
@@ -70,6 +70,12 @@ def run(arguments: argparse.Namespace) -> int:
     except IncompleteRead:  # its driver was killed
         print(f"bigmachine: session {session.name} has ended", file=sys.stderr)
     return 0
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"a number of lines, such as 20, not {text!r}")
+    return int(text)
 
 
 def _colored(line: str) -> str:

@@ -7,6 +7,7 @@ import io
 import sys
 import tarfile
 
+from ..errors import UsageError
 from ._running import ANSWER_SECONDS, add_session, chosen_session
 
 _MARGIN_SECONDS = 30.0  # for machines to answer, and for hundreds of profiles to be merged
@@ -34,7 +35,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     argument("--lines", action="store_true", help="show lines of code in place of functions")
     argument("--heap", action="store_true", help="show memory in place of CPU time")
-    argument("-o", "--output", metavar="FILE", help="write pprof's format, such as cpu.pb.gz")
+    argument("--output", metavar="FILE", help="write pprof's format, such as cpu.pb.gz")
     argument("--flame", metavar="FILE", help="write a flame graph, such as cpu.html")
     argument(
         "--json", action="store_true", help="print all functions or lines as JSON, for programs"
@@ -44,11 +45,14 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Take a profile, print the functions that cost most, and write the files."""
-    from ._files import write_private
+    from ._files import check_writable, write_private
 
+    seconds = (0.0 if arguments.heap else 10.0) if arguments.seconds is None else arguments.seconds
+    if not seconds and not arguments.heap:
+        raise UsageError("a profile takes some time: give --seconds 10, or --heap for memory")
+    check_writable(arguments.output, arguments.flame)
     session = chosen_session(arguments.session)
     session.check_answers()
-    seconds = (0.0 if arguments.heap else 10.0) if arguments.seconds is None else arguments.seconds
     data = session.read(
         "pprof/heap" if arguments.heap else "pprof/profile",
         seconds=seconds,

@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ._found_here import found_here
 
     options = parse_options(arguments.option)
-    names, problems = systems_to_ask(arguments.system, options)
+    names, problems = systems_to_ask(arguments.system, options, arguments.profile)
     found, failed = run_async(lambda: _ask(names, options, arguments.profile))
     here, silent = found_here()
     known = {session.name for session in found}

@@ -58,12 +58,13 @@ def run(arguments: argparse.Namespace) -> int:
 
     options = parse_options(arguments.option)
     named, sessions = _split(arguments.names)
-    names, broken = systems_to_ask(named, options)
+    names, broken = systems_to_ask(named, options, arguments.profile)
     command = ReapCommand(sessions, is_dry=arguments.dry_run, is_sure=arguments.yes)
-    if not names:
-        broken.append("no installed system can list what it has made")
     for problem in broken:
         _complain(problem)
+    if not names:  # machines of `local` end with their driver, so that is no failure
+        print("Nothing to free: no installed system can list what it has made.")
+        return 1 if sessions or broken else 0
     try:
         for name in names:
             run_async(functools.partial(command.reap, name, options, arguments.profile))

@@ -56,7 +56,9 @@ def _host(session: RunningSession, machine: str) -> str:
     machines = {one["name"]: one for one in session.status()["machines"]}
     if machine not in machines:
         there = ", ".join(name for name, one in machines.items() if one["state"] != "stopped")
-        raise UsageError(f"session {session.name} has no machine {machine!r}; it has {there}")
+        raise UsageError(
+            f"session {session.name} has no machine {machine!r}; it has {there or 'none that runs'}"
+        )
     if machines[machine]["state"] == "stopped":
         raise UsageError(f"{machine} has stopped: {machines[machine]['error']}")
     return str(machines[machine]["addr"]).rpartition(":")[0].strip("[]")

@@ -25,7 +25,8 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the list; it includes broken systems, and the status is 0 then, too."""
-    from ..system._entrypoints import EXTRAS, install_command, installed_systems, load_system
+    from ..system._entrypoints import EXTRAS, installed_systems, load_system
+    from ..system._installation import install_command
     from ._table import labeled
 
     entries = installed_systems()

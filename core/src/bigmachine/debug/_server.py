@@ -130,7 +130,7 @@ class DebugServer:
         if self._is_token(first):
             if not slash:
                 return Response(308, headers={"Location": f"/{self.token}/"})
-            path = f"/{rest}"
+            path = f"/{rest.lstrip('/')}"  # the URL ends in a slash, and paths begin with one
         elif self._needs_token and not self._is_token(_bearer(request)):
             return Response(403, b"This needs the token: open the URL that the program printed.\n")
         route = self._routes.get(path)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import PluginError, UnknownSystemError, UsageError
 from ..services._names import close_match
+from ._installation import install_command
 from ._options import resolve_options, warn_of_misspelt_variables
 from ._system import System
 
@@ -125,11 +126,6 @@ class Entry:
 def installed_systems() -> list[Entry]:
     """List the systems that installed distributions provide, without importing any."""
     return sorted((e for e in _installed() if e.group == SYSTEMS), key=lambda e: e.name)
-
-
-def install_command(extra: str) -> str:
-    """Return the command that adds the system ``extra``."""
-    return f'pip install "bigmachine[{extra}]"'
 
 
 def load_entry(entry: Entry) -> type[System]:

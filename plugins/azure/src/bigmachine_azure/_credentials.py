@@ -127,7 +127,7 @@ def find_credentials(cloud: Cloud) -> Credentials:
         from azure.identity import DefaultAzureCredential
     except ImportError as exc:  # not after a regular installation
         raise StartError(
-            "system 'azure' needs azure-identity: pip install 'bigmachine[azure]'"
+            "system 'azure' needs azure-identity: pip install azure-identity"
         ) from exc
     more: dict[str, Any] = {}
     host = _authority_host()

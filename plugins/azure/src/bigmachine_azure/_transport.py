@@ -148,7 +148,7 @@ class Transport:
             from azure.mgmt.core.policies import ARMChallengeAuthenticationPolicy
         except ImportError as exc:  # not after a regular installation
             raise StartError(
-                "system 'azure' needs its SDK: pip install 'bigmachine[azure]'"
+                "system 'azure' needs azure-mgmt-core: pip install azure-mgmt-core"
             ) from exc
         if self._transport is None:
             self._transport = _new_transport()

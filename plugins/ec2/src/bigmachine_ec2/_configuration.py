@@ -25,7 +25,7 @@ def open_session(region: str, profile: str = "") -> Any:
         import botocore.session
         from botocore.exceptions import BotoCoreError, ProfileNotFound
     except ImportError as exc:  # not after a regular installation
-        raise StartError("system 'ec2' needs boto3: pip install 'bigmachine[ec2]'") from exc
+        raise StartError("system 'ec2' needs boto3: pip install boto3") from exc
     try:
         # AWS_REGION comes first, as for the `aws` command (version 2); boto3 does not read it.
         region = region or os.environ.get("AWS_REGION", "")

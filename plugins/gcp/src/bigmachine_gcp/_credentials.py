@@ -80,7 +80,7 @@ def find_credentials(*, is_emulator: bool = False) -> Credentials:
         from google.auth.exceptions import GoogleAuthError, RefreshError, TransportError
     except ImportError as exc:  # not after a regular installation
         raise StartError(
-            "system 'gcp' needs google-cloud-compute: pip install 'bigmachine[gcp]'"
+            "system 'gcp' needs google-cloud-compute: pip install google-cloud-compute"
         ) from exc
     file = _file()
     if not (file or _has_metadata_server()):

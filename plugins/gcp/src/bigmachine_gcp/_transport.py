@@ -95,7 +95,7 @@ class Transport:
             from google.cloud import compute_v1
         except ImportError as exc:  # not after a regular installation
             raise StartError(
-                "system 'gcp' needs google-cloud-compute: pip install 'bigmachine[gcp]'"
+                "system 'gcp' needs google-cloud-compute: pip install google-cloud-compute"
             ) from exc
         cls = getattr(compute_v1, service.title().replace("_", "") + "Client")
         options = ClientOptions(api_endpoint=self._endpoint_url or None)

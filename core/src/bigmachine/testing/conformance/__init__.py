@@ -38,8 +38,10 @@ def __getattr__(name: str) -> Any:
         except ModuleNotFoundError as exc:
             if exc.name != "pytest":
                 raise
+            from bigmachine.system._installation import install_command
+
             raise ModuleNotFoundError(
-                'the conformance kit needs pytest: pip install "bigmachine[testing]"', name="pytest"
+                f"the conformance kit needs pytest: {install_command('testing')}", name="pytest"
             ) from None
         return Suite
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
