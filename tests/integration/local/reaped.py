@@ -7,17 +7,23 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import trio
 
 import bigmachine as bm
-from tests.support.shelf import ShelfSystem, put
+from tests.support.shelf import ShelfOptions, ShelfSystem, put
 
 session: bm.AsyncSession
 
 
 class ReapedSystem(ShelfSystem):
     uses_reaper = "reaper" in sys.argv
+
+    def __init__(self, options: ShelfOptions) -> None:
+        super().__init__(options)
+        if Path(options.folder, "broken").exists():
+            raise ValueError("it is broken")
 
     async def start(self, count: int, request: bm.LaunchRequest) -> Sequence[bm.Instance]:
         for kind in ("instance", "volume", "security-group"):

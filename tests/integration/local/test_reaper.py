@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 import trio
 
-from bigmachine.reaper import _main
+from bigmachine.cli import main as command_line
+from bigmachine.reaper import _log, _main
 from tests.support.clocks import jumping_clock
 from tests.support.drivers import DriverProcess, driver
 from tests.support.processes import is_running
@@ -147,3 +148,51 @@ def test_reaper_frees_what_is_seen_and_asks_until_all_is_seen(tmp_path: Path):
         assert resources(tmp_path) == []
 
     trio.run(main, clock=jumping_clock())
+
+
+def test_what_a_reaper_cannot_free_is_in_a_private_log_until_it_is_freed(
+    tmp_path: Path, monkeypatch: Any, capsys: Any
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    name = "a-0123abcd.bigmachine"
+    jam = tmp_path / f"{put(tmp_path, f'm0.{name}')}.jammed"
+    jam.touch()
+
+    async def main(most_seconds: float) -> None:
+        monkeypatch.setattr(_main, "_MOST_SECONDS", most_seconds)
+        await _main.reap(ShelfSystem(ShelfOptions(folder=str(tmp_path))), name)
+
+    trio.run(main, 60.0, clock=jumping_clock())
+    [log] = (tmp_path / "cache/bigmachine/reaper").iterdir()
+    assert log.stat().st_mode & 0o777 == 0o600
+    first, last = (line.split("  ", 1)[1] for line in log.read_text().splitlines())
+    assert first == f"instance {jam.stem} can't be freed: {jam.stem} is jammed"
+    assert last.startswith("gave up after 60 s; ")
+    for command in ("ps", "reap"):
+        command_line([command])
+        assert f"could not free all of a-0123abcd at once: {log} says" in capsys.readouterr().err
+    jam.unlink()
+    trio.run(main, 1800.0, clock=jumping_clock())
+    assert not log.exists()
+
+
+def test_reaper_that_fails_itself_says_so_in_its_log(drive: Any, tmp_path: Path, monkeypatch: Any):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    driver = drive("reaper")
+    name = receive(driver)["session"]
+    (tmp_path / "broken").touch()
+    driver.kill()
+    log = tmp_path / "cache/bigmachine/reaper" / f"{name}.log"
+    until(lambda: log.exists() and "ValueError: it is broken" in log.read_text())
+
+
+def test_reaper_logs_are_bounded(tmp_path: Path, monkeypatch: Any):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(_log, "_MOST_BYTES", 100)
+    monkeypatch.setattr(_log, "_MOST_FILES", 2)
+    for number, name in enumerate("abc"):
+        for problem in ("x" * 60, "x" * 60, "y" * 60):
+            _log.ReaperLog(name).note(problem)
+        os.utime(tmp_path / f"bigmachine/reaper/{name}.log", (number, number))
+    assert [path.stem for path in _log.reaper_logs()] == ["b", "c"]
+    assert all(path.stat().st_size < 100 for path in _log.reaper_logs())

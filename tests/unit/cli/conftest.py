@@ -61,6 +61,7 @@ def resources(tmp_path: Path, install, monkeypatch: pytest.MonkeyPatch) -> Shelf
     points = "[bigmachine.systems]\nshelf = shelf_of_this_test:ShelfSystem\n"
     install("shelf", points, shelf_of_this_test=Path(shelf.__file__).read_text())
     monkeypatch.setenv("BIGMACHINE_SHELF_FOLDER", str(folder))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
     for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):

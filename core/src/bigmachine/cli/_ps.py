@@ -33,6 +33,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print all sessions and resources; the status is 1 if a system that was named failed."""
+    from ..reaper._log import reaper_problems
     from ._asking import run_async, systems_to_ask
     from ._found_here import found_here
 
@@ -48,14 +49,16 @@ def run(arguments: argparse.Namespace) -> int:
     ] + found
     problems += failed.values()
     problems += silent
+    notes = reaper_problems()
     if arguments.json:
-        print(json.dumps({"sessions": [*map(_describe, found)], "failed": problems}, indent=2))
+        described = {"sessions": [*map(_describe, found)], "failed": problems, "notes": notes}
+        print(json.dumps(described, indent=2))
     else:
         answered = [name for name in names if name not in failed]
         if found or not silent:  # those that don't answer are sessions, too
             for line in _text(found, answered, is_named=bool(arguments.system)):
                 print(line)
-    for problem in problems:
+    for problem in [*problems, *notes]:
         print(f"bigmachine: {sanitize(problem)}", file=sys.stderr)
     return 1 if arguments.system and problems else 0
 

@@ -54,6 +54,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Free what can be freed; the status is 1 if some of it could not be."""
+    from ..reaper._log import reaper_problems
     from ._asking import run_async, systems_to_ask
 
     options = parse_options(arguments.option)
@@ -73,6 +74,8 @@ def run(arguments: argparse.Namespace) -> int:
             "interrupted: resources that are not reported as freed may still exist; run it again"
         ) from None
     command.print_summary()
+    for problem in reaper_problems():  # of sessions of which this has not freed all
+        _complain(problem)
     has_answer = command.answered == names if named else bool(command.answered)
     return 0 if has_answer and not command.has_failed else 1
 
@@ -178,6 +181,7 @@ class ReapCommand:
         import trio
 
         from ..reaper._free import by_kind, free
+        from ..reaper._log import ReaperLog
 
         problems: list[str] = []
 
@@ -202,6 +206,8 @@ class ReapCommand:
                     nursery.start_soon(attempt, resource)
         for problem in problems:
             self._fail(problem)
+        if session.is_complete and not problems and not self._is_dry:
+            ReaperLog(session.name).forget()
 
     def _fail(self, text: str) -> None:
         self.has_failed = True

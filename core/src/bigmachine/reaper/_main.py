@@ -37,12 +37,19 @@ def main(header: dict[str, Any]) -> None:
     order = json.loads(line)
     _ask_for_scope()
     if not is_dismissed(0, Driver.parse(order["driver"])):
+        import traceback
+
         import trio
+
+        from ._log import ReaperLog
 
         # Last: a system that is defined there can be found, but nothing of ours.
         sys.path += header["relative"]
-        system_class, options = pickle.loads(base64.b64decode(order["system"]))
-        trio.run(reap, system_class(options), order["session"])
+        try:
+            system_class, options = pickle.loads(base64.b64decode(order["system"]))
+            trio.run(reap, system_class(options), order["session"])
+        except Exception:
+            ReaperLog(order["session"]).note(traceback.format_exc())
 
 
 def is_dismissed(fd: int, driver: Driver) -> bool:
@@ -62,15 +69,25 @@ def is_dismissed(fd: int, driver: Driver) -> bool:
 
 
 async def reap(system: System, session: str) -> None:
-    """Free all resources of a session, until none is found any more."""
+    """Free all resources of a session, until none is found any more.
+
+    What can't be listed or freed is in the session's `ReaperLog`, which is removed at the end.
+    """
     import trio
 
     from ..errors import IncompleteListError
     from ..system._plugins import Plugins
-    from ._free import by_kind, free
+    from ._free import by_kind, free, reason
+    from ._log import ReaperLog
+
+    log = ReaperLog(session)
+
+    async def attempt(leftover: Instance) -> None:
+        if problem := await free(hooks, leftover):
+            log.note(f"{leftover.kind} {leftover.id or leftover.name} can't be freed: {problem}")
 
     hooks = Plugins(system).hooks
-    with trio.move_on_after(_MOST_SECONDS):
+    with trio.move_on_after(_MOST_SECONDS) as scope:
         last_seen = trio.current_time()
         while trio.current_time() < last_seen + _QUIET_SECONDS:
             found: Sequence[Instance] = ()
@@ -80,17 +97,22 @@ async def reap(system: System, session: str) -> None:
                 is_complete = True
             except IncompleteListError as error:
                 found = error.found
-            except Exception:  # whatever it was: there may be leftovers, so it is asked again
-                pass
+                log.note(f"this may not be all: {error}")
+            except Exception as exc:  # there may be leftovers, so it is asked again
+                log.note(f"can't list what is left: {reason(exc)}")
             leftovers = [one for one in found if one.session == session]
             if leftovers or not is_complete:
                 last_seen = trio.current_time()
             for kind in by_kind(leftovers):
                 async with trio.open_nursery() as nursery:
                     for leftover in kind:
-                        nursery.start_soon(free, hooks, leftover)
+                        nursery.start_soon(attempt, leftover)
             await trio.sleep(_PAUSE_SECONDS)
+    if scope.cancelled_caught:
+        log.note(f"gave up after {_MOST_SECONDS:g} s; `bigmachine reap` frees the rest")
     await hooks.shutdown()
+    if not scope.cancelled_caught:
+        log.forget()
 
 
 def _ask_for_scope() -> None:

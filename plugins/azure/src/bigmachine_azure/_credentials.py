@@ -126,9 +126,7 @@ def find_credentials(cloud: Cloud) -> Credentials:
     try:
         from azure.identity import DefaultAzureCredential
     except ImportError as exc:  # not after a regular installation
-        raise StartError(
-            "system 'azure' needs azure-identity: pip install azure-identity"
-        ) from exc
+        raise StartError("system 'azure' needs azure-identity: pip install azure-identity") from exc
     more: dict[str, Any] = {}
     host = _authority_host()
     if not host:
