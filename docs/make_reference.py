@@ -367,7 +367,10 @@ def _linked(text: str, links: dict[str, str]) -> str:
         literal, name = match.groups()
         if literal is not None:
             return f"`{literal}`"
-        target = next((part for part in reversed(name.split(".")) if part in links), None)
+        parts = name.split(".")
+        if len(parts) > 1 and parts[0] in sys.stdlib_module_names:  # concurrent.futures.wait
+            return f"`{name}`"
+        target = next((part for part in reversed(parts) if part in links), None)
         return f"[`{name}`](#{links[target]})" if target else f"`{name}`"
 
     return re.sub(r"``(.+?)``|(?<!`)`([^`\n]+)`(?!`)", replace, text, flags=re.DOTALL)

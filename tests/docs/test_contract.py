@@ -11,7 +11,7 @@ from bigmachine.system import Capability
 from bigmachine.system._hooks import HOOKS
 from bigmachine.testing.conformance import Suite
 from bigmachine.testing.conformance._clauses import CONTRACT, clause_of
-from bigmachine.testing.conformance._report import _SECTIONS
+from bigmachine.testing.conformance._report import _SECTIONS, _verdict
 from tests.docs.markdown import ROOT, section
 
 CONTRACT_PAGE = ROOT / "docs/backend-contract.md"
@@ -77,3 +77,10 @@ def test_each_hook_is_in_contract_with_its_arguments(hook):
 
 def test_contract_states_its_version():
     assert f"Version {CONTRACT}. " in TEXT
+
+
+def test_tutorial_explains_each_verdict():
+    page = (ROOT / "docs/writing-a-backend.md").read_text()
+    table = page.partition("| verdict |")[2].partition("\n\n")[0]
+    verdicts = re.findall(r'return "(.+)"', inspect.getsource(_verdict))
+    assert {*re.findall(r"^\| `(.+?)` \|", table, re.M)} == {*verdicts}

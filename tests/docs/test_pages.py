@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from bigmachine.system import System
 from bigmachine.system._hooks import HOOKS
 from bigmachine.system._options import describe_options
 from bigmachine_azure import AzureOptions
@@ -52,6 +53,13 @@ def test_each_hook_is_documented_with_its_arguments(hook):
 def test_each_documented_hook_exists():
     headings = re.findall(r"^### `(?:async )?(\w+)\(", BACKENDS.read_text(), re.M)
     assert set(headings) == set(HOOKS)
+
+
+def test_documented_defaults_of_class_attributes_are_those_of_the_class():
+    table = section(BACKENDS, "Class attributes")
+    documented = dict(re.findall(r"^\| `(\w+)` \| .*by default (\w+)[ ;]", table, re.M))
+    numbers = {n: value for n, value in vars(System).items() if isinstance(value, int | float)}
+    assert documented == {name: str(value).removesuffix(".0") for name, value in numbers.items()}
 
 
 @pytest.mark.parametrize(

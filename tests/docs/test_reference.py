@@ -38,3 +38,12 @@ def test_reference_has_each_public_member():
             name for name in vars(cls) if not name.startswith("_") and name not in TOOL["HIDDEN"]
         ]
         assert [n for n in names if not re.search(rf"^\* \*\*`.*\b{n}\b", entry, re.M)] == []
+
+
+def test_names_of_other_modules_are_no_links():
+    text = "`concurrent` is not `concurrent.futures.wait`, and `Machine.call` is not `call`."
+    links = {"concurrent": "concurrent", "Machine": "machine"}
+    assert TOOL["_linked"](text, links) == (
+        "[`concurrent`](#concurrent) is not `concurrent.futures.wait`, and "
+        "[`Machine.call`](#machine) is not `call`."
+    )

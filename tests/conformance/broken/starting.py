@@ -139,7 +139,7 @@ class DeletesLastOnly(CloudSystem):
         await super()._undo(orders[-1:])
 
 
-@breaks({"START-7": "it has ended, but there is still: process"})
+@breaks({"START-7": "neither recorded nor killed is what it launched: process"})
 class RecordsLate(PlainSystem):
     """`launch` records a process after it has sent the configuration, when it may be cancelled."""
 

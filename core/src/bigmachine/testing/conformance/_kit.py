@@ -260,8 +260,11 @@ class Kit(Waiting):
         return self.processes() | self.leftovers()
 
     def processes(self) -> set[str]:
-        """List the processes of this computer that this test started, and that exist now."""
-        return {str(process) for process in marked(self.mark)}
+        """List the processes of this computer that this test started, and that exist now.
+
+        One that is killed, but not gone yet, is not among them.
+        """
+        return {str(process) for process in marked(self.mark) if not process.is_dying}
 
     def files(self) -> set[str]:
         """List the temporary files that exist now, on this computer."""

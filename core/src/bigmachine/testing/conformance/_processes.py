@@ -25,6 +25,8 @@ MARK = "BIGMACHINE_CONFORMANCE"
 
 _PROC = Path("/proc")
 _POLL = 0.05  # seconds
+_FLAGS, _STARTED = 6, 19  # places in `_fields`
+_EXITING = 0x4  # PF_EXITING of the kernel's sched.h
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,18 @@ class HostProcess:
     def is_alive(self) -> bool:
         """Whether it still runs; a zombie does not."""
         return _stat(self.pid)[1] == self.started
+
+    @property
+    def is_dying(self) -> bool:
+        """Whether it was killed, or exits: it is gone in a moment, whatever anybody does."""
+        try:
+            flags = int(_fields(self.pid)[_FLAGS])
+            status = (_PROC / str(self.pid) / "status").read_text(errors="replace")
+        except (OSError, IndexError):
+            return True
+        pending = [int(line.split()[1], 16) for line in status.splitlines() if "Pnd:" in line]
+        is_killed = any(signals & 1 << (signal.SIGKILL - 1) for signals in pending)
+        return is_killed or bool(flags & _EXITING)
 
     @property
     def is_frozen(self) -> bool:
@@ -130,12 +144,17 @@ def _stat(pid: int) -> tuple[str, int | None]:
     That is None for a process that has ended, even if nobody has waited for it.
     """
     try:
-        stat = (_PROC / str(pid) / "stat").read_bytes()
+        fields = _fields(pid)
     except OSError:
         return "", None
+    return fields[0], None if fields[0] in ("Z", "X") else int(fields[_STARTED])
+
+
+def _fields(pid: int) -> list[str]:
+    """Return what the kernel says of a process, from its state on; see proc_pid_stat(5)."""
+    stat = (_PROC / str(pid) / "stat").read_bytes()
     # The command's name comes second, in parentheses, and may hold anything.
-    state, *fields = stat[stat.rindex(b")") + 2 :].decode().split()
-    return state, None if state in ("Z", "X") else int(fields[18])
+    return stat[stat.rindex(b")") + 2 :].decode().split()
 
 
 def _links(pid: int) -> Iterator[str]:

@@ -167,7 +167,7 @@ class Offline:
     @must("OPTIONS-3", tier=Tier.OFFLINE)
     async def test_bad_option_is_refused_before_anything_is_created(self, kit: Kit) -> None:
         if not kit.config.bad_options:
-            pytest.skip("the suite sets no `bad_options`")
+            pytest.skip("the suite sets no `bad_options` (for the command: --bad-option KEY=VALUE)")
         before = kit.traces()
         for options in kit.config.bad_options:
             refused = None

@@ -159,7 +159,10 @@ class Starting:
                 is_cut_off = await cancel_start(kit, session, moment)
                 # At once: what was not recorded in time may end by itself, but a VM would not.
                 lost = kit.processes() - before
-                assert not lost, f"it has ended, but there is still: {', '.join(sorted(lost))}"
+                assert not lost, (
+                    "the start is cancelled; neither recorded nor killed is what it launched: "
+                    f"{', '.join(sorted(lost))}"
+                )
                 if not is_cut_off:
                     break  # the start was done before
                 await kit.settled(before)
