@@ -9,6 +9,7 @@ import pytest
 
 import bigmachine as bm
 from bigmachine.services._functions import interface_of, name_of
+from bigmachine.services._stub import make_stub
 
 
 class PI:
@@ -113,3 +114,12 @@ def test_function_of_several_services_is_refused_with_their_names():
 def test_function_for_machine_with_unknown_services_is_refused():
     with pytest.raises(bm.UsageError, match='services of m0 are not known here.* "Service.method"'):
         name_of(PI.made, None, machine="m0")
+
+
+def test_method_of_a_stub_is_called_by_its_name():
+    def call(name: str, *args: object) -> object:
+        raise AssertionError
+
+    stub = make_stub(PI, "A", call=call, stream=call)
+    assert find(stub.sample, A=PI(), B=PI()) == "A.sample"
+    assert name_of(stub.sample, None, machine="m0") == "A.sample"

@@ -8,6 +8,9 @@ from collections.abc import Callable, Iterator, Mapping
 from ..errors import UsageError
 from ._names import method_names
 
+STUBBED = "__bigmachine_method__"
+"""The attribute of a stub's method that says what it calls, such as ``"PI.sample"``."""
+
 
 def interface_of(service: object) -> object:
     """Return what is to be remembered of a service: a function itself, of an object its class."""
@@ -22,6 +25,8 @@ def name_of(
     ``services`` are the interfaces of its services by name; None if they are not known. Raises
     `UsageError` unless exactly one of them has the function.
     """
+    if isinstance(stubbed := getattr(function, STUBBED, None), str):
+        return stubbed
     what = getattr(function, "__qualname__", None) or repr(function)
     if services is None:
         raise UsageError(

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, TypeVar, cast
 
 from ..errors import UsageError
+from ._functions import STUBBED
 from ._handle import Handle
 from ._names import check_service_name, method_names
 from ._tracebacks import short_traceback
@@ -59,6 +60,7 @@ class _Stub(Handle):
 
         method.__name__ = name
         method.__doc__ = getattr(self._interface, name).__doc__
+        vars(method)[STUBBED] = f"{self._name}.{name}"
         self.__dict__[name] = method
         return method
 

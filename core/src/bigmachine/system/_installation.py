@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import shlex
-from importlib.metadata import PackageNotFoundError, distribution
+# Each session imports this, and hardly one needs what its functions import.
 from pathlib import Path
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 
 def install_command(*extras: str) -> str:
@@ -16,6 +12,8 @@ def install_command(*extras: str) -> str:
     Where bigmachine is installed from a clone, that has the same version of them, and the index
     perhaps none.
     """
+    import shlex
+
     core = _source_folder()
     if core is None:
         return f'pip install "bigmachine[{",".join(extras)}]"'
@@ -29,11 +27,17 @@ def install_command(*extras: str) -> str:
 
 def _source_folder() -> Path | None:
     """Return the folder ``core`` of the clone that it is installed from (PEP 610)."""
+    import json
+    from importlib.metadata import PackageNotFoundError, distribution
+    from urllib.parse import urlsplit
+
     try:
         direct = json.loads(distribution("bigmachine").read_text("direct_url.json") or "{}")
     except (PackageNotFoundError, ValueError):
         return None
     if "dir_info" not in direct:
         return None
+    from urllib.request import url2pathname
+
     core = Path(url2pathname(urlsplit(direct["url"]).path))
     return core if (core / "pyproject.toml").is_file() else None
