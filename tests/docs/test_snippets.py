@@ -127,3 +127,19 @@ def test_documented_backend_has_less_than_40_lines(page):
     assert end
     lines = [line for line in source[begin : end.start()].splitlines() if line.strip()]
     assert 20 < len(lines) < 40
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("page", ["README.md", "docs/backends.md"])
+def test_documented_backend_ends_its_machines_as_the_contract_says(page, tmp_path):
+    [source] = [s.text for s in snippets(ROOT / page) if "(bm.System)" in s.text]
+    definitions = source.partition("\n\n\nwith bm.Session")[0]
+    (tmp_path / "documented.py").write_text(f"import bigmachine as bm\n{definitions}\n")
+    command = "import sys; from bigmachine.cli import main; sys.exit(main())"
+    clauses = "START-1 or SHUTDOWN or CANCEL-2 or CANCEL-3"
+    arguments = ["conformance", "documented:Processes", "-k", clauses]
+    done = subprocess.run(
+        [sys.executable, "-c", command, *arguments], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout
+    assert "passed" in done.stdout

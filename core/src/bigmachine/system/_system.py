@@ -25,6 +25,10 @@ This is a complete backend, which runs each machine as a child process::
                 process.kill()
                 await process.wait()
 
+        async def shutdown(self):
+            for name in [*self.processes]:
+                await self.stop(Instance(name, address=""))
+
 An entry point in the group ``bigmachine.systems`` gives it its name.
 """
 
