@@ -8,6 +8,7 @@ import re
 import pytest
 
 from bigmachine.system import System
+from bigmachine.system._entrypoints import EXTRAS
 from bigmachine.system._hooks import HOOKS
 from bigmachine.system._options import describe_options
 from bigmachine_azure import AzureOptions
@@ -53,6 +54,16 @@ def test_each_hook_is_documented_with_its_arguments(hook):
 def test_each_documented_hook_exists():
     headings = re.findall(r"^### `(?:async )?(\w+)\(", BACKENDS.read_text(), re.M)
     assert set(headings) == set(HOOKS)
+
+
+@pytest.mark.parametrize("extra", EXTRAS)
+def test_readme_of_system_installs_it_before_and_after_the_first_release(extra):
+    readme = (ROOT / f"plugins/{extra}/README.md").read_text()
+    for command in (
+        f'pip install "bigmachine[{extra}]"',
+        f"pip install -e core -e plugins/{extra}",
+    ):
+        assert f"`{command}`" in readme
 
 
 def test_documented_defaults_of_class_attributes_are_those_of_the_class():
