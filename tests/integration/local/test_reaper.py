@@ -24,6 +24,13 @@ from tests.support.waiting import until
 PROGRAM = "from tests.integration.local.reaped import main; main()"
 
 
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The user's cache, where reapers write what they could not free."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
 @pytest.fixture
 def drive(tmp_path: Path) -> Iterator[Any]:
     """Start the program, in a process of its own."""
@@ -151,9 +158,8 @@ def test_reaper_frees_what_is_seen_and_asks_until_all_is_seen(tmp_path: Path):
 
 
 def test_what_a_reaper_cannot_free_is_in_a_private_log_until_it_is_freed(
-    tmp_path: Path, monkeypatch: Any, capsys: Any
+    tmp_path: Path, cache: Path, monkeypatch: Any, capsys: Any
 ):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     name = "a-0123abcd.bigmachine"
     jam = tmp_path / f"{put(tmp_path, f'm0.{name}')}.jammed"
     jam.touch()
@@ -163,7 +169,7 @@ def test_what_a_reaper_cannot_free_is_in_a_private_log_until_it_is_freed(
         await _main.reap(ShelfSystem(ShelfOptions(folder=str(tmp_path))), name)
 
     trio.run(main, 60.0, clock=jumping_clock())
-    [log] = (tmp_path / "cache/bigmachine/reaper").iterdir()
+    [log] = (cache / "bigmachine/reaper").iterdir()
     assert log.stat().st_mode & 0o777 == 0o600
     first, last = (line.split("  ", 1)[1] for line in log.read_text().splitlines())
     assert first == f"instance {jam.stem} can't be freed: {jam.stem} is jammed"
@@ -176,23 +182,21 @@ def test_what_a_reaper_cannot_free_is_in_a_private_log_until_it_is_freed(
     assert not log.exists()
 
 
-def test_reaper_that_fails_itself_says_so_in_its_log(drive: Any, tmp_path: Path, monkeypatch: Any):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+def test_reaper_that_fails_itself_says_so_in_its_log(drive: Any, tmp_path: Path, cache: Path):
     driver = drive("reaper")
     name = receive(driver)["session"]
     (tmp_path / "broken").touch()
     driver.kill()
-    log = tmp_path / "cache/bigmachine/reaper" / f"{name}.log"
+    log = cache / f"bigmachine/reaper/{name}.log"
     until(lambda: log.exists() and "ValueError: it is broken" in log.read_text())
 
 
-def test_reaper_logs_are_bounded(tmp_path: Path, monkeypatch: Any):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+def test_reaper_logs_are_bounded(cache: Path, monkeypatch: Any):
     monkeypatch.setattr(_log, "_MOST_BYTES", 100)
     monkeypatch.setattr(_log, "_MOST_FILES", 2)
     for number, name in enumerate("abc"):
         for problem in ("x" * 60, "x" * 60, "y" * 60):
             _log.ReaperLog(name).note(problem)
-        os.utime(tmp_path / f"bigmachine/reaper/{name}.log", (number, number))
+        os.utime(cache / f"bigmachine/reaper/{name}.log", (number, number))
     assert [path.stem for path in _log.reaper_logs()] == ["b", "c"]
     assert all(path.stat().st_size < 100 for path in _log.reaper_logs())

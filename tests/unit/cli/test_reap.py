@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import signal
@@ -13,6 +14,7 @@ import pytest
 
 from bigmachine.cli import main
 from bigmachine.reaper import _free
+from bigmachine.reaper._log import ReaperLog
 
 NAME = "train-0123abcd"
 OTHER = "eval-89abcdef"
@@ -47,6 +49,21 @@ def test_reap_has_nothing_to_free_if_no_system_outlives_its_driver(monkeypatch, 
     assert main(["reap"]) == 0
     assert capsys.readouterr().out.startswith("Nothing to free: no installed system can list ")
     assert main(["reap", NAME]) == 1
+
+
+def test_log_of_reaper_is_named_until_its_session_is_freed(resources, dead_driver, capsys):
+    resources.add_session(NAME, dead_driver)
+    ReaperLog(f"{NAME}.bigmachine").note("it is jammed")
+    ReaperLog(f"{OTHER}.bigmachine").note("it is jammed")
+    named = f"bigmachine: the reaper could not free all of {NAME} at once: "
+    assert main(["reap", "shelf", "--dry-run"]) == 0
+    assert named in capsys.readouterr().err
+    main(["ps", "shelf", "--json"])
+    assert len(json.loads(capsys.readouterr().out)["notes"]) == 2
+    assert main(["reap", "shelf"]) == 0
+    error = capsys.readouterr().err
+    assert named not in error
+    assert f"all of {OTHER} at once" in error
 
 
 def test_reap_skips_session_whose_driver_is_or_may_be_alive(
