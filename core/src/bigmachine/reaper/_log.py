@@ -8,6 +8,7 @@ import os
 import re
 from pathlib import Path
 
+from .._full_names import short_name
 from ..errors import sanitize
 
 _MOST_BYTES = 64 << 10  # of a file
@@ -54,7 +55,7 @@ def reaper_logs() -> list[Path]:
 def reaper_problems() -> list[str]:
     """Name each of these logs in a line for the terminal."""
     return [
-        f"the reaper could not free all of {path.stem.removesuffix('.bigmachine')} at once: {path} "
+        f"the reaper could not free all of {short_name(path.stem)} at once: {path} "
         "says why; delete it once you have read it"
         for path in reaper_logs()
     ]

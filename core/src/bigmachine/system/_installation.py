@@ -1,4 +1,4 @@
-"""How to install what is missing: from the clone of bigmachine, or from the package index."""
+"""How to install what is missing: from the clone bigmachine came from, or the package index."""
 
 from __future__ import annotations
 
