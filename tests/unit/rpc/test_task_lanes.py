@@ -326,6 +326,25 @@ def test_machine_that_ends_cancels_calls_of_a_lane_to_its_loop() -> None:
     run(main)
 
 
+def test_call_of_a_lane_that_has_just_ended_counts_as_one_that_is_cancelled() -> None:
+    """Else the machine's teardown would begin while the method still cleans up."""
+
+    async def main() -> None:
+        work = Work()
+        async with client(work) as it, trio.open_nursery() as nursery:
+            await await_loop_lane(it)
+            it.lanes.runs_in_loop("S.wait")
+            nursery.start_soon(by_thread, it, "S.wait")
+            await eventually(lambda: work.events == ["begun"])
+            [lane] = [each for each in served(it) if isinstance(each, LoopLane)]
+            lane.end()
+            assert it.server.activity()[1]
+            await it.server.end_calls(60, with_threads=False)
+            assert work.events == ["begun", "cancelled"]
+
+    run(main)
+
+
 def test_lane_that_breaks_while_a_task_waits_is_told_from_the_connection() -> None:
     async def main() -> None:
         work = Work()

@@ -210,16 +210,17 @@ _KEEPALIVES = 40
 
 
 def keep_alive(sock: socket.socket) -> None:
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     options = {
         "TCP_KEEPIDLE": _KEEPALIVE_SECONDS,
         "TCP_KEEPALIVE": _KEEPALIVE_SECONDS,  # the same, as macOS has it
         "TCP_KEEPINTVL": _KEEPALIVE_SECONDS,
         "TCP_KEEPCNT": _KEEPALIVES,
     }
-    for name, value in options.items():
-        if hasattr(socket, name):
-            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+    with contextlib.suppress(OSError):  # macOS has none for a connection that the peer has reset
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in options.items():
+            if hasattr(socket, name):
+                sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 def _nothing() -> None:

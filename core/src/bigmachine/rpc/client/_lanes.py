@@ -160,9 +160,8 @@ class Lanes:
     def end(self) -> None:
         """End all lanes, and with them their calls."""
         self._has_ended = True
-        for ref in self._all.valuerefs():  # all at once: threads close lanes at any moment
-            if (lane := ref()) is not None:
-                lane.abort()
+        for lane in self._living():
+            lane.abort()
         for kind in self._kinds:
             self._close_free(kind)
 
@@ -219,8 +218,12 @@ class Lanes:
         return (
             len(self._all) - self._free_count < MAX_LANES
             and len(_lanes_of_process) < MAX_LANES_OF_PROCESS
-            and sum(lane.kind is kind for lane in tuple(self._all.values())) < kind.limit
+            and sum(lane.kind is kind for lane in self._living()) < kind.limit
         )
+
+    def _living(self) -> list[Lane]:
+        refs = self._all.valuerefs()  # all at once: threads close lanes at any moment
+        return [lane for ref in refs if (lane := ref()) is not None]
 
     @property
     def _free_count(self) -> int:

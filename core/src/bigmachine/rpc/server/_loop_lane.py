@@ -42,6 +42,7 @@ class LoopLane(ServedLane):
 
     def end(self) -> None:
         self._removed()
+        self.cancel_calls()  # else nobody would know of its call until that is cancelled
         self._scope.cancel()
 
     @property
