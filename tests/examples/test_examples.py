@@ -123,10 +123,9 @@ def test_bigpi_result_is_within_stated_error(run, program):
 def test_bigpi_shows_state_and_cores_of_each_machine_and_total(run):
     done = run(BIGPI, "-n", 500_000, "--machines", 2, "-o", "maxprocs=2")
     rows = re.findall(r"^ *(m\d) +(\w+) +(\d+) +([\d,]+) ", done.stdout, re.M)
-    assert [(name, state, cores) for name, state, cores, _ in rows] == [
-        ("m0", "RUNNING", "2"),
-        ("m1", "RUNNING", "2"),
-    ]
+    assert [(name, cores) for name, _, cores, _ in rows] == [("m0", "2"), ("m1", "2")]
+    states = {state for _, state, _, _ in rows}
+    assert "RUNNING" in states <= {"STARTING", "RUNNING"}  # one may have done all by then
     [(cores, samples)] = re.findall(r"^ *total +(\d+) +([\d,]+) ", done.stdout, re.M)
     assert (cores, samples) == ("4", "500,000")
     assert sum(int(row[3].replace(",", "")) for row in rows) == 500_000

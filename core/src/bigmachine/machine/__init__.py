@@ -14,7 +14,7 @@
   observers. What `stream` returns is `_async_stream`, what `submit` returns `_future`, on machines
   `_yielding_future`; with `_callbacks`, `_submitted` and `_unfinished`.
 * Output: it comes from the system, or over the wire (`_log`), is cut into lines (`_output`) and
-  shown (`_stderr`, `_stderr_entries`, `_pace`, `_streams`) beside a live table (`_screen`), or
+  shown (`_stderr`, `_stderr_entries`, `_pace`, `_text_streams`) beside a live table (`_screen`), or
   read (`_log_lines`). Its log records are handled by `_handle_record`.
 * What it shows of itself: `_repr`, `_html`.
 
