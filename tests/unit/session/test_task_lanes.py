@@ -15,7 +15,6 @@ from bigmachine.testing import InProcessOptions
 from tests.support.sockets import LANE, SocketSystem, Where
 from tests.support.waiting import eventually
 
-
 over = threading.Event()  # of a test; in-process machines share this module
 
 
