@@ -546,6 +546,12 @@ class Uploads:
             lines.append(line)
         return lines
 
+    def halves(self, first: Any, second: Any) -> list[bytes]:
+        return [first.read(5), second.read()]
+
+    async def async_halves(self, first: Any, second: Any) -> list[bytes]:
+        return [await first.read(5), await second.read()]
+
     def mixed(self, file: Any) -> list[bytes]:
         return [file.readline(), file.read(3), file.readline(), file.read()]
 
@@ -580,6 +586,21 @@ def test_several_arguments_are_streamed_at_once(wire: Open, prefix: str) -> None
         async with wire(Uploads()) as w:
             found = await w.call(prefix + "both", iter(range(100)), second=counted(100), factor=2)
             assert found == [(i, 2 * i) for i in range(100)]
+
+    run(main)
+
+
+def test_iterator_or_file_that_is_two_arguments_is_one_in_the_method(
+    wire: Open, prefix: str
+) -> None:
+    async def main() -> None:
+        async with wire(Uploads()) as w:
+            for items in (iter(range(100)), counted(100)):
+                found = await w.call(prefix + "both", items, second=items, factor=2)
+                assert found == [(i, 2 * (i + 1)) for i in range(0, 100, 2)]
+            file = io.BytesIO(b"0123456789")
+            found = await w.call(prefix + "halves", file, file)
+            assert found == [b"01234", b"56789"]
 
     run(main)
 
@@ -713,8 +734,12 @@ def test_unpicklable_item_of_argument_is_named_in_error(wire: Open, prefix: str)
     async def main() -> None:
         async with wire(Uploads()) as w:
             for items in (iter([1, threading.Lock()]), _async(1, threading.Lock())):
-                with pytest.raises(UsageError, match="item .a _thread.lock. can't be pickled"):
+                with pytest.raises(UsageError) as caught:
                     await w.call(prefix + "consume", items)
+                name = f"{prefix}consume: argument 0: item (a _thread.lock) can't be pickled"
+                assert name in str(caught.value)
+            with pytest.raises(UsageError, match="consume: items: item .a _thread.lock. can't"):
+                await w.call(prefix + "consume", items=iter([threading.Lock()]))
 
     run(main)
 

@@ -8,7 +8,7 @@ import io
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, NamedTuple
 
 import trio
 
@@ -38,7 +38,7 @@ class Uploads:
     """
 
     def __init__(self) -> None:
-        self._sources: list[tuple[Any, contextvars.Context]] = []
+        self._sources: list[_Source] = []
         self._scope = trio.CancelScope()
         self._failure: BaseException | None = None
 
@@ -46,8 +46,8 @@ class Uploads:
         self, method: str, args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> tuple[list[Any], dict[str, Any]]:
         """Return the arguments with a `StreamArgument` in the place of each stream."""
-        plain = [self._replace(method, value) for value in args]
-        named = {name: self._replace(method, value) for name, value in kwargs.items()}
+        plain = [self._replace(f"{method}: argument {i}", value) for i, value in enumerate(args)]
+        named = {name: self._replace(f"{method}: {name}", value) for name, value in kwargs.items()}
         if self.count > MAX_UPLOADS:
             raise UsageError(f"{method}: at most {MAX_UPLOADS} stream arguments in one call")
         return plain, named
@@ -70,10 +70,10 @@ class Uploads:
         When a source raises, ``on_failure`` is called with the call and the exception.
         """
 
-        async def send(source: Any, context: contextvars.Context, stream: int) -> None:
+        async def send(source: _Source, stream: int) -> None:
             outgoing[stream] = OutgoingStream(outbox, stream)
             try:
-                await _send_items(source, context, outgoing[stream])
+                await _send_items(source, outgoing[stream])
                 outbox.post(control_frame(Kind.END, stream))
             except trio.Cancelled:
                 raise
@@ -91,9 +91,9 @@ class Uploads:
             if body is not None:
                 await body.wait()
             async with trio.open_nursery() as nursery:
-                for place, (source, context) in enumerate(self._sources, 1):
+                for place, source in enumerate(self._sources, 1):
                     # The task gets a copy of the context, for an async iterator.
-                    context.run(nursery.start_soon, send, source, context, call + place)
+                    source.context.run(nursery.start_soon, send, source, call + place)
         if self._failure is not None:
             on_failure(call, self._failure)
 
@@ -101,14 +101,24 @@ class Uploads:
         """Stop sending."""
         self._scope.cancel()
 
-    def _replace(self, method: str, value: Any) -> Any:
+    def _replace(self, label: str, value: Any) -> Any:
         if not is_stream(value):
             return value
         if isinstance(value, _TEXT_FILES):
-            raise UsageError(f"{method}: {_NO_TEXT}")
-        # One context for each, since two threads can't be in the same one.
-        self._sources.append((value, contextvars.copy_context()))
+            raise UsageError(f"{label}: {_NO_TEXT}")
+        for place, source in enumerate(self._sources, 1):
+            if source.value is value:  # two streams would each get some of its items
+                return StreamArgument(place, is_file=is_file(value))
+        self._sources.append(_Source(value, label, contextvars.copy_context()))
         return StreamArgument(len(self._sources), is_file=is_file(value))
+
+
+class _Source(NamedTuple):
+    """A stream argument; ``label`` names it in errors: ``PI.add: argument 0``."""
+
+    value: Any
+    label: str
+    context: contextvars.Context  # of its own, since two threads can't be in the same one
 
 
 def is_file(value: object) -> bool:
@@ -133,29 +143,27 @@ def is_stream(value: object) -> bool:
     return isinstance(value, (Iterator, AsyncIterator)) or is_file(value)
 
 
-async def _send_items(source: Any, context: contextvars.Context, outgoing: OutgoingStream) -> None:
+async def _send_items(source: _Source, outgoing: OutgoingStream) -> None:
     """Send all of an iterator, async iterator or file; raise what it raises.
 
     `UsageError` for an item that can't be pickled.
     """
-    if isinstance(source, AsyncIterator):
-        by_line = is_file(source)  # trio's files
-        async with nullcontext() if by_line else closing(source):
-            async for item in source:
-                await outgoing.send(_dump_item(_checked(item) if by_line else item))
+    if isinstance(source.value, AsyncIterator):
+        by_line = is_file(source.value)  # trio's files
+        async with nullcontext() if by_line else closing(source.value):
+            async for item in source.value:
+                await outgoing.send(_dump_item(source, _checked(source, item) if by_line else item))
     else:
-        await _send_from_thread(source, context, outgoing)
+        await _send_from_thread(source, outgoing)
     await outgoing.body_sent()
 
 
-async def _send_from_thread(
-    source: Any, context: contextvars.Context, outgoing: OutgoingStream
-) -> None:
+async def _send_from_thread(source: _Source, outgoing: OutgoingStream) -> None:
     """Send all of a plain iterator or file. It may block, so a thread reads it.
 
     The thread reads on while the loop sends, so that many small items take one hop.
     """
-    read = _read_chunk if is_file(source) else _next
+    read = _read_chunk if is_file(source.value) else _next
     token = trio.lowlevel.current_trio_token()
     ready: deque[Payload] = deque()
     is_over = False
@@ -170,7 +178,7 @@ async def _send_from_thread(
             item = read(source)
             if item is _END:
                 return False
-            payload = _dump_item(item)
+            payload = _dump_item(source, item)
             room -= item_cost(payload.size)
             ready.append(payload)
             if payload.size > LARGE_ITEM_BYTES:
@@ -185,34 +193,32 @@ async def _send_from_thread(
             await outgoing.room()
             room = min(outgoing.room_bytes, _READ_BYTES)
             is_more = await trio.to_thread.run_sync(
-                context.run, read_some, room, abandon_on_cancel=True
+                source.context.run, read_some, room, abandon_on_cancel=True
             )
             post_ready()
     finally:
         is_over = True
 
 
-def _dump_item(item: object) -> Payload:
+def _dump_item(source: _Source, item: object) -> Payload:
     try:
         return dumps(item)
     except Exception as exc:
-        raise UsageError(
-            f"an iterator argument: {unpicklable_result(item, verb='yielded')}"
-        ) from exc
+        raise UsageError(f"{source.label}: {unpicklable_result(item, verb='yielded')}") from exc
 
 
-def _next(source: Iterator[Any]) -> Any:
-    return next(source, _END)
+def _next(source: _Source) -> Any:
+    return next(source.value, _END)
 
 
-def _read_chunk(file: Any) -> Any:
-    return _checked(file.read(FILE_CHUNK_BYTES)) or _END
+def _read_chunk(source: _Source) -> Any:
+    return _checked(source, source.value.read(FILE_CHUNK_BYTES)) or _END
 
 
-def _checked(chunk: Any) -> Any:
+def _checked(source: _Source, chunk: Any) -> Any:
     """Return what a file has yielded; `UsageError` if it is text: some files don't tell before."""
     if isinstance(chunk, str):
-        raise UsageError(f"a file argument: {_NO_TEXT}")
+        raise UsageError(f"{source.label}: {_NO_TEXT}")
     return chunk
 
 

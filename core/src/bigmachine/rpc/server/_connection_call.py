@@ -72,9 +72,10 @@ class ConnectionCall(FramedCall):
         args, kwargs = super().load_arguments()
         if not self._uploads:
             return args, kwargs
+        opened: dict[int, Any] = {}
         return (
-            [self._with_stream(value) for value in args],
-            {name: self._with_stream(value) for name, value in kwargs.items()},
+            [self._with_stream(value, opened) for value in args],
+            {name: self._with_stream(value, opened) for name, value in kwargs.items()},
         )
 
     def pickled_arguments(self) -> Payload:
@@ -87,13 +88,18 @@ class ConnectionCall(FramedCall):
             )
         return super().pickled_arguments()
 
-    def _with_stream(self, value: Any) -> Any:
+    def _with_stream(self, value: Any, opened: dict[int, Any]) -> Any:
         if not isinstance(value, StreamArgument):
             return value
-        incoming = self._uploads[value.stream - 1]
+        if value.stream not in opened:  # else the same one is two arguments
+            opened[value.stream] = self._stream_argument(value)
+        return opened[value.stream]
+
+    def _stream_argument(self, argument: StreamArgument) -> Any:
+        incoming = self._uploads[argument.stream - 1]
         if self.method.takes_async:
-            return async_argument(incoming, is_file=value.is_file)
-        return thread_argument(incoming, is_file=value.is_file, run=self._pools.threads.run)
+            return async_argument(incoming, is_file=argument.is_file)
+        return thread_argument(incoming, is_file=argument.is_file, run=self._pools.threads.run)
 
     # -- its outcome ----------------------------------------------------------
 
