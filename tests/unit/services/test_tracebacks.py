@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 import bigmachine as bm
+import bigmachine_local
 from bigmachine.rpc import PickledService, load_service
 from bigmachine.services import _tracebacks
-from bigmachine.services._tracebacks import format_traceback, with_source_lines
+from bigmachine.services._tracebacks import format_traceback, user_frames, with_source_lines
 
 PACKAGE = os.path.dirname(bm.__file__) + os.sep  # a clone may be called bigmachine, too
 
@@ -146,6 +147,12 @@ def test_tracebacks_of_sessions_show_lines_of_user(session: bm.Session) -> None:
     exc = check_short(lambda: session.start(1, services={"F": FailsToStart()}))
     assert "in setup\n" in str(exc.__cause__)
     assert "site-packages" not in str(exc.__cause__)
+
+
+def test_frames_of_backend_installed_in_place_are_no_users() -> None:
+    backend, mine = bigmachine_local.__file__, f"{os.path.dirname(PACKAGE[:-1])}_mine.py"
+    assert "/site-packages/" not in backend  # here, it is
+    assert user_frames([(backend, "main"), (PACKAGE + "a.py", "run"), (mine, "f")]) == ["f"]
 
 
 def test_tracebacks_are_whole_if_logger_is_at_debug(

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
+import traceback
 
 import pytest
 
@@ -39,6 +40,13 @@ class Work:
             await trio.sleep_forever()
         finally:
             self.cancelled += 1
+
+    async def silence(self):
+        import trio
+
+        self.begun += 1
+        await trio.sleep_forever()
+        yield
 
     async def counts(self):
         return self.begun, self.cancelled
@@ -114,20 +122,41 @@ def test_cancelling_future_cancels_method_on_machine(machine):
 
 
 def test_ctrl_c_cancels_remote_method_and_session_stays_usable(machine):
-    begun, cancelled = machine.call("Work.counts")
-    main = threading.main_thread().ident
+    cancelled = machine.call("Work.counts")[1]
+    interrupted(machine, lambda: machine.call("Work.forever"))
+    until(lambda: machine.call("Work.counts")[1] > cancelled)
+    assert machine.call("Work.add", 2, 2) == 4
+
+
+def test_traceback_of_ctrl_c_shows_only_lines_of_user(machine):
+    for wait in (
+        lambda: machine.call("Work.forever"),
+        lambda: machine.service(Work, "Work").forever(),
+        lambda: machine.submit("Work.forever").result(),
+        lambda: machine.submit("Work.forever").exception(),
+        lambda: next(machine.stream("Work.silence")),
+    ):
+        frames = traceback.extract_tb(interrupted(machine, wait).__traceback__)
+        assert {frame.filename for frame in frames} == {__file__}
+
+
+def interrupted(machine, wait):
+    """Send SIGINT once ``wait`` has begun a method of the machine; return the exception."""
+    begun = machine.call("Work.counts")[0]
 
     def interrupt():
         until(lambda: machine.call("Work.counts")[0] > begun)
-        signal.pthread_kill(main, signal.SIGINT)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
     helper = threading.Thread(target=interrupt)
-    with pytest.raises(KeyboardInterrupt):  # noqa: PT012
+    try:
         helper.start()
-        machine.call("Work.forever")
-    helper.join()
-    until(lambda: machine.call("Work.counts")[1] > cancelled)
-    assert machine.call("Work.add", 2, 2) == 4
+        wait()
+    except KeyboardInterrupt as exc:
+        return exc
+    finally:
+        helper.join()
+    raise AssertionError("it was not interrupted")
 
 
 def test_session_works_inside_running_asyncio_loop(machine):

@@ -181,6 +181,7 @@ class CallFuture(LoopFuture[Any]):
         """Return what the method returned, or raise what it raised."""
         return loaded(super().result(timeout))
 
+    @short_traceback
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Return what the method raised, or None; what it returned is unpickled here."""
         error = super().exception(timeout)

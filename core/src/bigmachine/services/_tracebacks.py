@@ -28,6 +28,9 @@ T = TypeVar("T")
 _logger = logging.getLogger("bigmachine")
 
 _OURS = os.path.dirname(os.path.dirname(__file__)) + os.sep
+# Where our backends are, if they are installed in place from a clone, which has us in core/src/.
+_BACKENDS = os.path.join(_OURS, *[os.pardir] * 3, "plugins")
+_BACKENDS = os.path.normpath(_BACKENDS) + os.sep
 _STDLIB = os.path.dirname(os.__file__) + os.sep
 _SITE = re.compile(r"[\\/](?:site|dist)-packages[\\/]")
 _LIBRARIES = re.compile(
@@ -99,7 +102,8 @@ def shorten_traceback(exc: BaseException) -> None:
     But all of them if it is a fault of ours, or if the logger ``bigmachine`` is at DEBUG.
     """
     frames = [*_walk(exc.__traceback__)]
-    is_expected = isinstance(exc, (BigmachineError, OSError)) or isinstance(
+    # Ctrl-C comes wherever it may, and so most of all where we wait.
+    is_expected = isinstance(exc, (BigmachineError, OSError, KeyboardInterrupt)) or isinstance(
         exc.__cause__, RemoteError
     )
     if _logger.isEnabledFor(logging.DEBUG) or not (
@@ -138,7 +142,7 @@ def _is_ours(file: str) -> bool:
 
 def _is_library(file: str) -> bool:
     """Whether it is Python's, or of a library that we use."""
-    if file.startswith("<frozen ") or _LIBRARIES.search(file):
+    if file.startswith(("<frozen ", _BACKENDS)) or _LIBRARIES.search(file):
         return True
     return file.startswith(_STDLIB) and not _SITE.search(file)
 
