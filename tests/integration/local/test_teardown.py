@@ -52,6 +52,20 @@ class OnDisk:
         child.join()
         return child.exitcode
 
+    def ctrl_c_in_child(self):
+        """Send SIGINT to a child; return what it raises there."""
+
+        def raise_it():
+            try:
+                signal.raise_signal(signal.SIGINT)
+            except KeyboardInterrupt:
+                os._exit(7)
+
+        child = multiprocessing.get_context("fork").Process(target=raise_it)
+        child.start()
+        child.join()
+        return child.exitcode
+
 
 class Waits:
     def forever(self):
@@ -60,8 +74,8 @@ class Waits:
 
 @pytest.mark.parametrize("fork", [True, pytest.param(False, marks=pytest.mark.long)])
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
-def test_process_ends_in_good_order_by_shutdown_cancel_or_sigterm(tmp_path, fork):
-    folders = {how: tmp_path / how for how in ("shutdown", "cancel", "SIGTERM")}
+def test_process_ends_in_good_order_by_shutdown_cancel_or_signal(tmp_path, fork):
+    folders = {how: tmp_path / how for how in ("shutdown", "cancel", "SIGTERM", "SIGINT")}
     with bm.Session("local", fork=fork, maxprocs=2) as session:
         machines = {}
         for how, folder in folders.items():
@@ -72,12 +86,15 @@ def test_process_ends_in_good_order_by_shutdown_cancel_or_sigterm(tmp_path, fork
             machines[how].submit("Waits.forever")
         process = machines["shutdown"].call("OnDisk.in_process")
         assert machines["SIGTERM"].call("OnDisk.terminate_child") == -signal.SIGTERM
-        pid = machines["SIGTERM"].call("OnDisk.write", "")
+        assert machines["SIGINT"].call("OnDisk.ctrl_c_in_child") == 7
         machines["shutdown"].shutdown()
         machines["cancel"].cancel()
-        os.kill(pid, signal.SIGTERM)
-        machines["SIGTERM"].wait(bm.State.STOPPED)
-        assert "killed by signal 15 (SIGTERM)" in str(machines["SIGTERM"].error)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            machine = machines[number.name]
+            os.kill(machine.info().pid, number)
+            machine.wait(bm.State.STOPPED)
+            assert f"killed by signal {number:d} ({number.name})" in str(machine.error)
+            assert "Traceback" not in str(machine.error)  # in its last lines
     until(lambda: not is_running(process))
     for how, folder in folders.items():
         left = {path.name for path in folder.iterdir()}

@@ -21,7 +21,8 @@ logger = logging.getLogger("bigmachine.machine")
 EXIT_HANDLERS_SECONDS = 2.0
 """How long all the ``atexit`` handlers of a machine may take."""
 
-_SIGTERM_STATUS = 128 + signal.SIGTERM  # as in a shell
+# By which a process is told to end: it exits with 128 plus the number, as in a shell.
+_ENDING = (signal.SIGTERM, signal.SIGINT)
 
 
 class ProcessExit:
@@ -32,20 +33,20 @@ class ProcessExit:
         self._is_exiting = False
 
     def exit(self, status: int) -> None:
-        """End the machine; after a SIGTERM, by that signal, as if nothing had caught it."""
+        """End the machine; after a SIGTERM or SIGINT, by it, as if nothing had caught it."""
         self._is_exiting = True
-        if status == _SIGTERM_STATUS and type(self._system).exit is System.exit:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            os.kill(os.getpid(), signal.SIGTERM)
+        if status - 128 in _ENDING and type(self._system).exit is System.exit:
+            signal.signal(status - 128, signal.SIG_DFL)
+            os.kill(os.getpid(), status - 128)
         self._system.exit(status)
 
-    async def follow_sigterm(self, end: Callable[[int], object]) -> None:
-        """Call ``end`` with the exit status, when the process gets a SIGTERM."""
-        with trio.open_signal_receiver(signal.SIGTERM) as signals:
+    async def follow_signals(self, end: Callable[[int], object]) -> None:
+        """Call ``end`` with the exit status, when the process gets a SIGTERM or SIGINT."""
+        with trio.open_signal_receiver(*_ENDING) as signals:
             _restore_default_in_children(signal.getsignal(signal.SIGTERM))
-            async for _ in signals:
-                logger.info("told to end by SIGTERM")
-                end(_SIGTERM_STATUS)
+            async for number in signals:
+                logger.info("told to end by %s", signal.Signals(number).name)
+                end(128 + number)
 
     def limit(self, seconds: float) -> None:
         """Exit after so many seconds at the latest."""
@@ -71,20 +72,24 @@ class ProcessExit:
 
 
 def _restore_default_in_children(handler: object) -> None:
-    """Let SIGTERM end the children that services fork, for instance by multiprocessing.
+    """Let both end the children that services fork, for instance by multiprocessing.
 
-    It is blocked meanwhile: Python forgets the signals that come while a process is forked.
+    They are blocked meanwhile: Python forgets the signals that come while a process is forked.
     """
 
     def block() -> None:
-        masks.append(signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM}))
+        masks.append(signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING))
 
     def unblock() -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, masks.pop())
 
     def restore() -> None:
-        if signal.getsignal(signal.SIGTERM) is handler:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number, default in (
+            (signal.SIGTERM, signal.SIG_DFL),
+            (signal.SIGINT, signal.default_int_handler),
+        ):
+            if signal.getsignal(number) is handler:
+                signal.signal(number, default)
         unblock()
 
     masks: list[set[int]] = []  # those of several threads that fork are the same

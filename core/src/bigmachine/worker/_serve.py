@@ -113,7 +113,7 @@ async def serve(
         nursery.start_soon(supervisor.watch)
         if process_exit is not None:
             LoopWatch(server.check_places, supervisor.check_memory).start()
-            nursery.start_soon(process_exit.follow_sigterm, supervisor.end)
+            nursery.start_soon(process_exit.follow_signals, supervisor.end)
         if notices is not None:
             nursery.start_soon(notices.follow, system.notices)
 
