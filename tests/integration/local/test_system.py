@@ -48,6 +48,7 @@ def test_soft_limit_on_open_files_is_raised_for_driver_alone(fork: bool) -> None
         ({"maxprocs": 0}, "maxprocs: must be at least 1"),
         ({"port": 70000}, "port: must be between 0 and 65535"),
         ({"host": ""}, "host: must not be empty"),
+        ({"keepalive_timeout": 0.5}, "keepalive_timeout.* must be at least 1, not 0.5"),
     ],
 )
 def test_invalid_option_is_named(options: dict[str, object], problem: str) -> None:
@@ -61,6 +62,16 @@ def test_foreign_host_is_refused_when_machines_start() -> None:
         async with lm.opened(host="192.0.2.1") as system:
             with pytest.raises(StartError, match=r"can't listen on 192\.0\.2\.1"):
                 await lm.start_one(system, lm.SLEEP)
+
+    trio.run(main)
+
+
+def test_host_that_nobody_knows_is_refused_with_the_reason() -> None:
+    async def main() -> None:
+        async with lm.opened(host="a..b") as system:
+            with pytest.raises(StartError) as caught:
+                await lm.start_one(system, lm.SLEEP)
+            assert str(caught.value) == "can't listen on a..b:0: Name or service not known"
 
     trio.run(main)
 

@@ -74,7 +74,8 @@ class Startup:
             except trio.TooSlowError as exc:
                 message = f"not done after {self._timeout:.0f} s"
                 if (last := self._link.first_error) is not None:
-                    message += f"; the last attempt: {str(last) or type(last).__name__}"
+                    slow = "no answer in time" if isinstance(last, trio.TooSlowError) else ""
+                    message += f"; the last attempt: {slow or last}"
                 raise await self._error("connect", message) from exc
         return began
 

@@ -31,5 +31,5 @@ class LocalOptions:
         None, help="Whether to fork machines from a prepared process; only on Linux."
     )
     keepalive_timeout: float = option(
-        20.0, help="Seconds after which a machine that does not answer is stopped."
+        20.0, help="Seconds after which a machine that does not answer is stopped.", minimum=1
     )

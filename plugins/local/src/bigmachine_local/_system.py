@@ -77,7 +77,6 @@ class LocalSystem(System):
             o,
             host=None if o.host else "must not be empty",
             gpus=await self._find_gpus(),
-            keepalive_timeout=None if o.keepalive_timeout > 0 else "must be more than 0",
             fork="requires Linux 5.3 or later" if o.fork and not _can_use_zygote() else None,
         )
         self.warm_up()
@@ -284,9 +283,8 @@ def _listen(host: str, port: int) -> socket.socket:
         hint = ""
         if exc.errno == errno.EADDRINUSE:
             hint = "; choose another first port, or port=0 for any free port"
-        raise StartError(
-            f"can't listen on {host}:{port}: {os.strerror(exc.errno or 0)}{hint}"
-        ) from exc
+        why, _, _ = (exc.strerror or str(exc)).partition(" (while ")  # it names the address again
+        raise StartError(f"can't listen on {host}:{port}: {why}{hint}") from exc
 
 
 async def _no_lines() -> AsyncIterator[bytes]:
