@@ -320,15 +320,20 @@ def _arguments(arguments: ast.arguments) -> list[str]:
     ]
     if len(arguments.posonlyargs) > 1:  # more than `self`
         found.insert(len(arguments.posonlyargs), "/")
-    if arguments.vararg:
+    if arguments.vararg and not _is_for_errors(arguments.vararg):
         found.append("*" + _argument_of(arguments.vararg, None))
     elif arguments.kwonlyargs:
         found.append("*")
     for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
         found.append(_argument_of(argument, default))
-    if arguments.kwarg:
+    if arguments.kwarg and not _is_for_errors(arguments.kwarg):
         found.append("**" + _argument_of(arguments.kwarg, None))
     return found
+
+
+def _is_for_errors(argument: ast.arg) -> bool:
+    """Whether it takes what nobody may give, so that the error can say what to write."""
+    return argument.annotation is not None and _source(argument.annotation) == "Never"
 
 
 def _argument_of(argument: ast.arg, default: ast.expr | None) -> str:

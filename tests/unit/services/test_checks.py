@@ -145,6 +145,7 @@ REFUSED = [
     ({"D": staticmethod(double)}, "'D' is a staticmethod"),
     ({"D": True}, r"plain data \(a bool\)"),
     ({"D": object()}, r"plain data \(a object\)"),
+    ({"D": Nothing()}, r"'D' is an object without public methods \(a Nothing\)"),
     ({"my-service": Doubler()}, "an identifier, not 'my-service'; for instance 'my_service'"),
     ({"a.b": Doubler()}, "an identifier, not 'a.b'; for instance 'a_b'"),
     ({"_D": Doubler()}, "must not begin with an underscore, as '_D' does"),

@@ -41,6 +41,22 @@ def test_number_of_machines_that_is_none_is_refused(session, n, words):
 
 
 @pytest.mark.parametrize(
+    ("args", "keywords", "words"),
+    [
+        (({"Echo": Echo()},), {}, "start takes services by name: write start(1, services={...}), "),
+        ((Echo(),), {}, "start takes services, environ or argv by name: write start(1, "),
+        ((), {"service": {}}, "services, environ, argv and wait, not service; did you mean 'serv"),
+        ((), {"wait": "no"}, "wait is True or False, not 'no'"),
+    ],
+)
+def test_start_that_is_called_wrongly_says_how_to_write_it(session, args, keywords, words):
+    with pytest.raises(bm.UsageError) as caught:
+        session.start(1, *args, **{"services": {"Echo": Echo()}, **keywords})
+    assert words in str(caught.value)
+    assert session.machines == []
+
+
+@pytest.mark.parametrize(
     ("environ", "words"),
     [
         ({"A": 1}, """environ['A'] must be a string, not 1: write "1\""""),

@@ -220,9 +220,29 @@ def test_typed_stub_calls_and_streams(machine):
     stub = machine.service(Work, "Work")
     assert stub.add(1, b=1) == 2
     assert list(stub.count(3)) == [0, 1, 2]
-    with pytest.raises(AttributeError, match="no method 'nothing'"):
+    with pytest.raises(AttributeError, match="no method 'nothing'$"):
         stub.nothing()
+    with pytest.raises(AttributeError, match="no method 'ad'; did you mean 'add'?"):
+        stub.ad(1)
+    with pytest.raises(AttributeError, match="no method 'n': a stub has no data"):
+        stub.n = 4
     assert "add" in dir(stub)
+    with pytest.raises(bm.UsageError, match=r"<stub of Work as 'Work'>\.add is not .*Work\.add"):
+        machine.submit(stub.add, 1)
+    stub.add = lambda a: -a  # as tests do
+    assert stub.add(1) == -1
+
+
+def test_attribute_by_its_name_elsewhere_says_what_it_is_called_here(session, machine):
+    stream = machine.stream("Work.count", 1)
+    for handle, name, here in (
+        *((machine, "stop", "shutdown"), (machine, "kill", "cancel"), (machine, "id", "name")),
+        *((session, "close", "shutdown"), (session, "call", "machines"), (stream, "stop", "close")),
+    ):
+        with pytest.raises(AttributeError, match=f"attribute '{name}'; did you mean '{here}'"):
+            getattr(handle, name)
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'$"):
+        machine.nothing
 
 
 def test_handle_as_argument_or_in_service_says_what_to_pass_instead(session, machine):
@@ -272,6 +292,12 @@ def test_session_opens_on_first_use_and_is_unusable_after_shutdown():
         session.start(1, services={"Work": Work()})
     with pytest.raises(bm.MachineStopped):
         machine.call("Work.add", 1)
+
+
+def test_session_that_is_open_in_one_block_is_refused_by_another(session, machine):
+    with pytest.raises(bm.UsageError, match="open in another `with` block"), session:
+        pass
+    assert machine.call("Work.add", 1) == 1
 
 
 def test_program_that_never_closes_its_session_leaves_no_process():

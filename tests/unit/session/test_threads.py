@@ -80,7 +80,7 @@ def test_first_use_by_several_threads_opens_one_session():
     session = bm.Session(system)
     try:
         uses = [lambda: session.start(1, services=SERVICES)[0].call("Work.hi")] * 4
-        names = [lambda: session.name, lambda: session.__enter__().name] * 2
+        names = [lambda: session.__enter__().name, *[lambda: session.name] * 3]
         results = at_once(*uses, *names)
         assert results[:4] == ["hi"] * 4
         assert len(set(results[4:])) == 1

@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import cast
 
 from ..errors import UsageError
-from ._names import RESERVED_METHODS, check_service_name
+from ._names import RESERVED_METHODS, check_service_name, method_names
 
 # Nobody means these as services, though some have public methods.
 _DATA = (str, bytes, bytearray, int, float, complex, list, tuple, dict, set, frozenset, range)
@@ -58,9 +58,17 @@ def _check_service(name: str, service: object) -> None:
             f"{what} plain data (a {type(service).__name__}): pass an object with methods; "
             "give data to its __init__, or to its methods as an argument"
         )
-    for special in sorted(RESERVED_METHODS):
-        if callable(getattr(service, special, None)):
-            _check_special(service, special)
+    specials = [
+        special for special in sorted(RESERVED_METHODS) if callable(getattr(service, special, None))
+    ]
+    for special in specials:
+        _check_special(service, special)
+    # One with a setup() alone may do all of its work there.
+    if not (specials or callable(service) or method_names(service)):
+        raise UsageError(
+            f"{what} an object without public methods (a {type(service).__name__}), so nothing of "
+            "it could be called"
+        )
 
 
 def _check_special(service: object, special: str) -> None:

@@ -12,6 +12,7 @@ from .._values import EnvironmentOptions
 from ..debug._address import host_and_port
 from ..errors import UsageError
 from ..process import settable
+from ..services._names import did_you_mean
 
 DEFAULT_DEBUG_ADDRESS = "127.0.0.1:3333"
 
@@ -50,6 +51,23 @@ def debug_address(debug: object) -> str | None:
         )
     host_and_port(debug)
     return debug
+
+
+def check_start(positional: Sequence[object], unknown: Mapping[str, object], wait: object) -> None:
+    """Check how `start` was called; raises `UsageError`."""
+    if positional:
+        name = "services" if isinstance(positional[0], Mapping) else "services, environ or argv"
+        raise UsageError(
+            f"start takes {name} by name: write start(1, services={{...}}), with the number of "
+            "machines first"
+        )
+    for name in unknown:
+        raise UsageError(
+            f"start takes services, environ, argv and wait, not {name}"
+            f"{did_you_mean(name, ['services', 'environ', 'argv', 'wait'])}"
+        )
+    if not isinstance(wait, bool):
+        raise UsageError(f"wait is True or False, not {_short(wait)}")
 
 
 def machine_count(n: object) -> int:

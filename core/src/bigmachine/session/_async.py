@@ -12,7 +12,7 @@ import socket
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Never, NoReturn
 
 import trio
 
@@ -45,6 +45,7 @@ from ..system._plugins import Plugins
 from ._arguments import (
     DEFAULT_DEBUG_ADDRESS,
     check_session,
+    check_start,
     checked_argv,
     checked_environ,
     debug_address,
@@ -247,11 +248,12 @@ class AsyncSession(AsyncInspection, SessionRepr, Handle):
     async def start(
         self,
         n: int,
-        *,
+        *positional: Never,
         services: Mapping[str, object] | None = None,
         environ: Mapping[str, str] | None = None,
         argv: Sequence[str] | None = None,
         wait: bool = True,
+        **unknown: Never,
     ) -> list[AsyncMachine]:
         """Start ``n`` machines with ``services`` installed; return 1 to ``n`` of them.
 
@@ -264,6 +266,7 @@ class AsyncSession(AsyncInspection, SessionRepr, Handle):
         Raises `UsageError`, before anything is started, if there are no services, one of
         them can't be pickled, or ``n`` is below 1.
         """
+        check_start(positional, unknown, wait)
         n = machine_count(n)
         environ = checked_environ(environ)
         argv = sys.argv if argv is None else checked_argv(argv)

@@ -14,7 +14,7 @@ import os
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Never, NoReturn, TypeVar
 
 from .._values import (
     Cost,
@@ -31,7 +31,7 @@ from ..services._tracebacks import short_tracebacks
 from ..system import System
 from ..system._entrypoints import choose_system
 from ..system._options import environment_options
-from ._arguments import DEFAULT_DEBUG_ADDRESS, check_session, debug_address
+from ._arguments import DEFAULT_DEBUG_ADDRESS, check_session, check_start, debug_address
 from ._cells import at_end_of_cells
 from ._repr import SessionRepr
 
@@ -92,6 +92,7 @@ class Session(SessionRepr, Handle):
         self._thread: LoopThread | None = None  # stays, too
         self._opened: _Opened | None = None
         self._is_shut = False
+        self._is_entered = False
 
     def _identity(self) -> tuple[str, str]:
         name = "" if self._session is None else self._session.name
@@ -99,6 +100,13 @@ class Session(SessionRepr, Handle):
 
     def __enter__(self) -> Session:
         self._open()
+        with self._lock:
+            if self._is_entered:  # the end of the inner block would close it for the outer one
+                raise UsageError(
+                    "the session is open in another `with` block, which closes it; use it without "
+                    "`with` here, or make another one"
+                )
+            self._is_entered = True
         return self
 
     def __exit__(
@@ -139,13 +147,15 @@ class Session(SessionRepr, Handle):
     def start(
         self,
         n: int,
-        *,
+        *positional: Never,
         services: Mapping[str, object] | None = None,
         environ: Mapping[str, str] | None = None,
         argv: Sequence[str] | None = None,
         wait: bool = True,
+        **unknown: Never,
     ) -> list[Machine]:
         """Start ``n`` machines; see `AsyncSession.start`."""
+        check_start(positional, unknown, wait)
         opened = self._open()
         machines = opened.run(
             opened.session.start, n, services=services, environ=environ, argv=argv, wait=wait
