@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
 
 from ..errors import UsageError
 
 T = TypeVar("T")
+
+# What is called by these names elsewhere, and here by the first of those that there is.
+_OTHER_NAMES = {
+    "stop": ("shutdown", "close", "aclose"),
+    "close": ("shutdown", "aclose"),
+    "kill": ("cancel", "shutdown"),
+    "terminate": ("cancel", "shutdown"),
+    "id": ("name",),
+    "pid": ("info",),
+    "map": ("submit", "call", "machines"),
+    "submit": ("call", "machines"),
+    "call": ("machines",),
+    "stream": ("machines",),
+}
 
 
 class Handle:
@@ -16,6 +30,18 @@ class Handle:
     """
 
     _instead: ClassVar[str]
+
+    if not TYPE_CHECKING:  # otherwise a type checker would accept any name
+
+        def __getattr__(self, name: str) -> Any:
+            try:
+                return object.__getattribute__(self, name)  # perhaps a property has raised it
+            except AttributeError as exc:
+                cls = type(self)
+                near = [other for other in _OTHER_NAMES.get(name, ()) if hasattr(cls, other)]
+                if not near or hasattr(cls, name):
+                    raise
+                raise AttributeError(f"{exc}; did you mean {near[0]!r}?") from None
 
     def __copy__(self: T) -> T:
         return self

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 from ..errors import UsageError
 from ._functions import STUBBED
 from ._handle import Handle
-from ._names import check_service_name, method_names
+from ._names import check_service_name, did_you_mean, method_names
 from ._tracebacks import short_traceback
 
 T = TypeVar("T")
@@ -49,8 +49,9 @@ class _Stub(Handle):
         self._stream = stream
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        if name.startswith("_") or name not in method_names(self._interface):
-            raise AttributeError(f"{self._interface.__name__} has no method {name!r}")
+        names = () if name.startswith("_") else method_names(self._interface)
+        if name not in names:
+            raise AttributeError(f"{self._lacks(name)}{did_you_mean(name, names)}")
         is_stream = _is_generator(getattr(self._interface, name))
         send = self._stream if is_stream else self._call
 
@@ -59,10 +60,22 @@ class _Stub(Handle):
             return send(f"{self._name}.{name}", *args, **kwargs)
 
         method.__name__ = name
+        method.__qualname__ = f"{self!r}.{name}"
         method.__doc__ = getattr(self._interface, name).__doc__
         vars(method)[STUBBED] = f"{self._name}.{name}"
         self.__dict__[name] = method
         return method
+
+    def __setattr__(self, name: str, value: object) -> None:
+        # What replaces a method in a test is no mistake.
+        if not name.startswith("_") and name not in method_names(self._interface):
+            raise AttributeError(
+                f"{self._lacks(name)}: a stub has no data; have a method of the service set it"
+            )
+        super().__setattr__(name, value)
+
+    def _lacks(self, name: str) -> str:
+        return f"{self._interface.__name__} has no method {name!r}"
 
     def __dir__(self) -> list[str]:
         return method_names(self._interface)
