@@ -94,8 +94,8 @@ def test_error_for_wrong_signature_names_plugin_hook_and_arguments() -> None:
     text = str(caught.value)
     assert "system 'wrong'" in text
     assert "Wrong" in text
-    assert "hook 'start' has no argument 'counts'; did you mean 'count'?" in text
-    assert "it has 'count', 'request'" in text
+    words = "hook 'start' has no argument 'counts'; did you mean 'count'? It has 'count', 'request'"
+    assert words in text
     assert isinstance(caught.value.__cause__, pluggy.PluginValidationError)
 
 
@@ -175,6 +175,19 @@ def test_hook_that_is_not_a_method_is_refused() -> None:
 
     with pytest.raises(PluginError, match="hook 'maxprocs' is 4, not a method"):
         Plugins(Constant())
+
+
+def test_system_without_launch_is_refused_and_a_similar_name_is_told() -> None:
+    class Neither(System):
+        name = "neither"
+
+    class Typo(Neither):
+        async def lunch(self, spec): ...
+
+    with pytest.raises(PluginError, match="must override the hook 'start', or 'launch'$"):
+        Plugins(Neither())
+    with pytest.raises(PluginError, match="or 'launch': is 'lunch' meant as one of them?"):
+        Plugins(Typo())
 
 
 def test_system_without_name_is_refused() -> None:

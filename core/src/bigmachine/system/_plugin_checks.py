@@ -55,7 +55,10 @@ def check_system_class(system: System) -> None:
             raise PluginError(f"{label(system)}: hook {name!r} is {value!r}, not a method")
     # Every other hook has a default that works, or that raises `NotSupportedError`.
     if not overrides(system, "start") and type(system).launch is System.launch:
-        raise PluginError(f"{label(system)} must override the hook 'start', or 'launch'")
+        own = sorted(set(dir(type(system))) - set(dir(System)))
+        near = [match for hook in ("launch", "start") if (match := close_match(hook, own))]
+        hint = f": is {near[0]!r} meant as one of them?" if near else ""
+        raise PluginError(f"{label(system)} must override the hook 'start', or 'launch'{hint}")
     if isinstance(system.launch, MethodType) and not inspect.iscoroutinefunction(system.launch):
         raise PluginError(f"{label(system)}: 'launch' must be `async def`, not a plain `def`")
     _check_signature(system, "launch", "spec")
@@ -97,9 +100,10 @@ def signature_mismatch(plugin: object, implementations: Mapping[str, pluggy.Hook
         taken = inspect.signature(getattr(plugin, name)).parameters.values()
         unknown = [p.name for p in taken if _is_required(p) and p.name not in offered]
         if unknown:
+            guess = did_you_mean(unknown[0], offered)
             return (
                 f"hook {hook!r} has no argument {', '.join(map(repr, unknown))}"
-                f"{did_you_mean(unknown[0], offered)}; it has "
+                f"{f'{guess} It' if guess else '; it'} has "
                 + (", ".join(map(repr, offered)) or "none")
             )
     return "a hook has the wrong signature"
