@@ -159,8 +159,9 @@ class Machine(Handle):
         """Call ``"Service.method"`` without waiting; cancelling the future cancels the method.
 
         The arguments are copied at once: what changes afterwards does not travel. The future
-        can be given to `concurrent.futures.wait` and ``as_completed``. Its done-callbacks run
-        in a thread of their own, and may call machines.
+        can be given to `concurrent.futures.wait` and ``as_completed``. As with other futures there,
+        an error is told only to those who ask for the ``result`` or ``exception``. Its
+        done-callbacks run in a thread of their own, and may call machines.
         """
 
         def begin(future: CallFuture) -> CallFuture:
