@@ -413,7 +413,9 @@ def test_machine_that_never_answers_is_start_error_after_boot_timeout(run):
     async def test(kit):
         kit.system.boot_timeout = 42.0
         async with kit.session(plugins=[Unreachable(kit.system)]) as session:
-            with pytest.raises(bm.StartError, match="phase connect: .* 42 s; the last attempt: no answer in"):
+            with pytest.raises(
+                bm.StartError, match="phase connect: .* 42 s; the last attempt: no answer in"
+            ):
                 await session.start(1, services=SERVICES)
 
     run(test)
