@@ -29,8 +29,7 @@ _logger = logging.getLogger("bigmachine")
 
 _OURS = os.path.dirname(os.path.dirname(__file__)) + os.sep
 # Where our backends are, if they are installed in place from a clone, which has us in core/src/.
-_BACKENDS = os.path.join(_OURS, *[os.pardir] * 3, "plugins")
-_BACKENDS = os.path.normpath(_BACKENDS) + os.sep
+_BACKENDS = os.path.normpath(os.path.join(_OURS, *[os.pardir] * 3, "plugins")) + os.sep
 _STDLIB = os.path.dirname(os.__file__) + os.sep
 _SITE = re.compile(r"[\\/](?:site|dist)-packages[\\/]")
 _LIBRARIES = re.compile(
