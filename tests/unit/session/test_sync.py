@@ -128,13 +128,14 @@ def test_ctrl_c_cancels_remote_method_and_session_stays_usable(machine):
     assert machine.call("Work.add", 2, 2) == 4
 
 
-def test_traceback_of_ctrl_c_shows_only_lines_of_user(machine):
+def test_traceback_of_ctrl_c_shows_only_lines_of_user(session, machine):
     for wait in (
         lambda: machine.call("Work.forever"),
         lambda: machine.service(Work, "Work").forever(),
         lambda: machine.submit("Work.forever").result(),
         lambda: machine.submit("Work.forever").exception(),
         lambda: next(machine.stream("Work.silence")),
+        lambda: [machine.submit("Work.forever"), *session.logs(machine)],
     ):
         frames = traceback.extract_tb(interrupted(machine, wait).__traceback__)
         assert {frame.filename for frame in frames} == {__file__}

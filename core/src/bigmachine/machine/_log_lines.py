@@ -6,16 +6,30 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from .._values import LogLine
+from ..services._tracebacks import short_tracebacks
 
 if TYPE_CHECKING:
     from ..logs._kept import AsyncLogReader
 
 
-def read_lines(reader: AsyncLogReader, *, run: Callable[..., Any]) -> Iterator[LogLine]:
-    """Yield what the reader reads; ``run`` runs a function in its loop, and waits for it.
+@short_tracebacks
+class LogLines:
+    """Yields what a reader reads; ``run`` runs a function in its loop, and waits for it.
 
     Once the session's loop has ended, it yields what is kept.
     """
+
+    def __init__(self, reader: AsyncLogReader, *, run: Callable[..., Any]) -> None:
+        self._lines = _read_lines(reader, run)
+
+    def __iter__(self) -> Iterator[LogLine]:
+        return self
+
+    def __next__(self) -> LogLine:
+        return next(self._lines)
+
+
+def _read_lines(reader: AsyncLogReader, run: Callable[..., Any]) -> Iterator[LogLine]:
     from ._future import LoopEnded
 
     while True:

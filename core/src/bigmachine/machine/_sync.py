@@ -23,7 +23,7 @@ from ..errors import MachineStopped, UsageError
 from ..services._handle import Handle
 from ..services._stub import make_stub
 from ..services._tracebacks import short_tracebacks
-from ._log_lines import read_lines
+from ._log_lines import LogLines
 from ._repr import machine_repr, machines_html
 from ._unfinished import UNTRIED, Unfinished
 
@@ -222,7 +222,7 @@ class Machine(Handle):
 
     def logs(self, *, follow: bool = True) -> Iterator[LogLine]:
         """Return what it has printed and logged, and then what comes; see `AsyncMachine.logs`."""
-        return read_lines(self._machine.logs(follow=follow), run=self._portal.run)
+        return LogLines(self._machine.logs(follow=follow), run=self._portal.run)
 
     def read(self, path: str) -> bytes:
         """Read a file of its host."""

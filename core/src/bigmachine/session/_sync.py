@@ -22,7 +22,7 @@ from .._values import (
     LogLine,
 )
 from ..errors import UsageError
-from ..machine._log_lines import read_lines
+from ..machine._log_lines import LogLines
 from ..machine._sync import Machine, sync_api
 from ..process import FORKED, open_standard_descriptors
 from ..services._handle import Handle
@@ -202,7 +202,7 @@ class Session(SessionRepr, Handle):
         if not self._is_shut or session is None or thread is None:
             session, thread = self._open().session, self._thread
         assert thread is not None
-        return read_lines(session.logs(machine, follow=follow), run=thread.call_portal.run)
+        return LogLines(session.logs(machine, follow=follow), run=thread.call_portal.run)
 
     def serve_debug(self, addr: str = DEFAULT_DEBUG_ADDRESS) -> str:
         """Serve a page about the session and its machines; see `AsyncSession.serve_debug`."""
