@@ -20,12 +20,12 @@ from outcome import Error, Outcome, Value
 
 from bigmachine.errors import ProtocolError
 from bigmachine.rpc import ConnectionLost, FrameConnection, dial, http_client
-from bigmachine.rpc._frames import Kind as FrameKind
+from bigmachine.rpc._frames import Kind
 from bigmachine.rpc._lane_channel import LaneChannel, keep_alive
 from bigmachine.rpc._payload import dumps
 from bigmachine.rpc._tls import TlsChannel
 from bigmachine.rpc.client._dial import _dial_lane
-from bigmachine.rpc.client._lane import Kind, Lane
+from bigmachine.rpc.client._lane import Lane, LaneKind
 from bigmachine.rpc.client._lanes import Lanes
 from bigmachine.rpc.client._pickled_call import pickle_call
 from bigmachine.rpc.server._result_in_loop import ResultInLoop
@@ -205,7 +205,7 @@ class EndedLane(Lane):
     "look_at_all",
     [
         pytest.param(Lanes.end, id="end"),
-        pytest.param(lambda lanes: lanes._has_room(Kind(EndedLane)), id="count"),
+        pytest.param(lambda lanes: lanes._has_room(LaneKind(EndedLane)), id="count"),
     ],
 )
 def test_threads_close_their_lanes_at_any_moment(look_at_all: Callable[[Lanes], object]) -> None:
@@ -217,7 +217,7 @@ def test_threads_close_their_lanes_at_any_moment(look_at_all: Callable[[Lanes], 
             machine="",
             limit_bytes=1,
         )
-        each = [EndedLane(number=n, owner=lanes, kind=Kind(EndedLane)) for n in range(100)]
+        each = [EndedLane(number=n, owner=lanes, kind=LaneKind(EndedLane)) for n in range(100)]
         lanes._of_threads.free.extend(each)  # type: ignore[arg-type]
         lanes._all.update({lane.number: lane for lane in each})
 
@@ -415,9 +415,9 @@ def test_lane_is_aborted_though_whoever_closes_it_was_interrupted() -> None:
 
 NOTHING = dumps(((), {}))
 BREACHES: dict[str, Callable[[LaneChannel], None]] = {
-    "a reply": lambda lane: lane.send_message(FrameKind.REPLY, 1, NOTHING),
-    "a cancellation": lambda lane: lane.send_control(FrameKind.CANCEL, 1),
-    "an acknowledgement": lambda lane: lane.send_control(FrameKind.ACK, 1),
+    "a reply": lambda lane: lane.send_message(Kind.REPLY, 1, NOTHING),
+    "a cancellation": lambda lane: lane.send_control(Kind.CANCEL, 1),
+    "an acknowledgement": lambda lane: lane.send_control(Kind.ACK, 1),
     "an unknown frame": lambda lane: lane.send_control(99, 1),  # type: ignore[arg-type]
 }
 

@@ -15,7 +15,7 @@ from outcome import Error, Outcome, Value
 
 from bigmachine.errors import CallTimeout, RemoteError, UsageError
 from bigmachine.rpc import ConnectionLost, LaneLost, loaded
-from bigmachine.rpc._frames import Kind as FrameKind
+from bigmachine.rpc._frames import Kind
 from bigmachine.rpc.client._lane import TaskLane
 from bigmachine.rpc.client._lanes import MAX_LANES, MAX_TASK_LANES
 from bigmachine.rpc.client._pickled_call import pickle_call
@@ -358,7 +358,7 @@ def test_lane_that_breaks_while_a_task_waits_is_told_from_the_connection() -> No
             nursery.start_soon(call)
             await eventually(lambda: it.server.activity()[1])
             [lane] = served(it)
-            lane._channel.send_control(FrameKind.ACK, 1)  # what no lane may say
+            lane._channel.send_control(Kind.ACK, 1)  # what no lane may say
             await eventually(lambda: found)
             with pytest.raises(LaneLost, match="a frame of kind 9 instead of a reply"):
                 found[0].unwrap()

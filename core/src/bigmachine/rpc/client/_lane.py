@@ -15,8 +15,7 @@ from outcome import Error, Outcome, Value
 from ...errors import ProtocolError, UsageError
 from .._decoder import FrameDecoder
 from .._exceptions import load_exception
-from .._frames import INLINE_BYTES, LAST_STREAM, Frame, message_frame
-from .._frames import Kind as FrameKind
+from .._frames import INLINE_BYTES, LAST_STREAM, Frame, Kind, message_frame
 from .._lane_channel import LaneChannel, is_of_connection, keep_alive
 from .._marshal import load_result
 from .._tls import TlsChannel
@@ -30,7 +29,7 @@ logger = logging.getLogger("bigmachine.rpc")
 class Lane(ABC):
     """Carries one call at a time. Who has taken it may call `outcome` once, which returns it."""
 
-    def __init__(self, *, number: int, owner: LaneOwner, kind: Kind[Any]) -> None:
+    def __init__(self, *, number: int, owner: LaneOwner, kind: LaneKind[Any]) -> None:
         self.number = number
         self.kind = kind
         self.used_at = 0.0
@@ -68,13 +67,13 @@ class Lane(ABC):
             owner.give_up(self)
             return Error(self._lost(method, error, frame))
         kind = frame.kind
-        if kind == FrameKind.STREAM:
+        if kind == Kind.STREAM:
             owner.give_up(self)  # items may follow
             return Error(UsageError(f"{method} is a generator; call it with stream()"))
         owner.put_back(self)
-        if kind == FrameKind.REPLY:
+        if kind == Kind.REPLY:
             return Value(frame)
-        if kind == FrameKind.ERROR:
+        if kind == Kind.ERROR:
             return Error(
                 load_exception(frame, addr=owner.addr, method=method, machine=owner.machine)
             )
@@ -89,7 +88,7 @@ class Lane(ABC):
         return LaneLost(f"{method}: {why}", addr=addr, method=method)
 
 
-_REPLIES = frozenset({FrameKind.REPLY, FrameKind.ERROR, FrameKind.STREAM, FrameKind.ELSEWHERE})
+_REPLIES = frozenset({Kind.REPLY, Kind.ERROR, Kind.STREAM, Kind.ELSEWHERE})
 
 
 class LaneOwner(Protocol):
@@ -125,7 +124,7 @@ class ThreadLane(Lane):
         frame: Frame | None = None
         try:
             channel.send_message(
-                FrameKind.CALL,
+                Kind.CALL,
                 self._next_stream(),
                 call.payload,
                 name=encoded_name(method),
@@ -179,7 +178,7 @@ class TaskLane(Lane):
         error: Exception | None = None
         frame: Frame | None = None
         message, _ = message_frame(
-            FrameKind.CALL,
+            Kind.CALL,
             self._next_stream(),
             call.payload,
             encoded_name(method),
@@ -216,7 +215,7 @@ class TaskLane(Lane):
 AnyLane = TypeVar("AnyLane", bound=Lane)
 
 
-class Kind(Generic[AnyLane]):
+class LaneKind(Generic[AnyLane]):
     """The ``free`` lanes of a connection for callers of one kind, and to one end at the machine.
 
     There are as many as ``limit``, with those that carry calls. They end in the machine's loop,

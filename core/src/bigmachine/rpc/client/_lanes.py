@@ -21,7 +21,7 @@ from outcome import Outcome
 
 from ...services._waiting import thread_state, waiting
 from .._tls import TlsChannel
-from ._lane import Kind, Lane, TaskLane, ThreadLane, is_large
+from ._lane import Lane, LaneKind, TaskLane, ThreadLane, is_large
 from ._pickled_call import PickledCall
 
 logger = logging.getLogger("bigmachine.rpc")
@@ -88,9 +88,9 @@ class Lanes:
         self._dial = dial
         self._give_up = give_up
         self._token = trio.lowlevel.current_trio_token()
-        self._of_threads = Kind(ThreadLane)
-        self._of_threads_to_loop = Kind(ThreadLane, is_to_loop=True)
-        self._of_tasks = Kind(TaskLane, limit=MAX_TASK_LANES)
+        self._of_threads = LaneKind(ThreadLane)
+        self._of_threads_to_loop = LaneKind(ThreadLane, is_to_loop=True)
+        self._of_tasks = LaneKind(TaskLane, limit=MAX_TASK_LANES)
         self._kinds = self._of_threads, self._of_threads_to_loop, self._of_tasks
         # Weak: a caller may be interrupted between two steps, and then nobody has its lane.
         self._all: WeakValueDictionary[int, Lane] = WeakValueDictionary()
@@ -188,7 +188,7 @@ class Lanes:
         """Remember that a method runs in the machine's loop."""
         self._in_loop.add(method)
 
-    def _take(self, kind: Kind[AnyLane], call: PickledCall) -> AnyLane | None:
+    def _take(self, kind: LaneKind[AnyLane], call: PickledCall) -> AnyLane | None:
         if call.uploads is not None:
             return None
         while True:
@@ -202,7 +202,7 @@ class Lanes:
                 return lane
             self.close(lane)
 
-    def _miss(self, kind: Kind[Any]) -> None:
+    def _miss(self, kind: LaneKind[Any]) -> None:
         """Ask for another lane, if calls follow each other closely."""
         now, (earlier, latest) = perf_counter(), kind.missed
         is_wanted = now - earlier < _WANTED_SECONDS and now > self._retry_at
@@ -213,7 +213,7 @@ class Lanes:
             with contextlib.suppress(trio.RunFinishedError):
                 self._token.run_sync_soon(self._wanted.set, idempotent=True)
 
-    def _has_room(self, kind: Kind[Any]) -> bool:
+    def _has_room(self, kind: LaneKind[Any]) -> bool:
         """Whether there may be another lane of a kind that has none free."""
         return (
             len(self._all) - self._free_count < MAX_LANES
@@ -229,7 +229,7 @@ class Lanes:
     def _free_count(self) -> int:
         return sum(len(kind.free) for kind in self._kinds)
 
-    async def _add(self, kind: Kind[Any]) -> None:
+    async def _add(self, kind: LaneKind[Any]) -> None:
         for other in self._kinds:
             while len(self._all) >= MAX_LANES and other.free:
                 self._close_oldest(other)
@@ -253,11 +253,11 @@ class Lanes:
             while kind.free and kind.free[0].used_at <= limit:
                 self._close_oldest(kind)
 
-    def _close_oldest(self, kind: Kind[Any]) -> None:
+    def _close_oldest(self, kind: LaneKind[Any]) -> None:
         with contextlib.suppress(IndexError):  # taken meanwhile
             self.close(kind.free.popleft())
 
-    def _close_free(self, kind: Kind[Any]) -> None:
+    def _close_free(self, kind: LaneKind[Any]) -> None:
         while True:
             try:
                 self.close(kind.free.pop())
