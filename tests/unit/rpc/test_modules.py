@@ -100,7 +100,7 @@ def test_module_that_opens_session_on_import_is_refused(
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "unguarded.py").write_text(
         "import bigmachine as bm\n"
-        "class Service: pass\n"
+        "class Service:\n    def answer(self): pass\n"
         "with bm.Session('local') as session:\n"
         "    session.start(1, services={'S': Service()})\n"
     )
