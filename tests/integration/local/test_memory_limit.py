@@ -58,6 +58,9 @@ class Model:
     def __init__(self, array: Any) -> None:
         self.array = array
 
+    def size(self) -> int:
+        return len(self.array)
+
 
 pytestmark = pytest.mark.long
 memory_switch = pytest.mark.parametrize("switch", ["0", "1"])

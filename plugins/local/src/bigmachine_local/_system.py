@@ -91,12 +91,11 @@ class LocalSystem(System):
             raise StartError(f"can't start {count} machines: {problem}")
         self._oom = self._oom or OomWatch()
         launches: list[PendingProcess] = []
-        environ = dict(os.environ)  # as it is now, not as it was when the session was opened
 
         def prepared() -> Iterator[PendingProcess]:
             for _ in range(count):
                 try:
-                    launches.append(self._prepare(request, environ))
+                    launches.append(self._prepare(request))
                 except OSError as exc:  # within `launch` it would look like one of the zygote's
                     raise StartError(f"can't start {count} machines: {exc}") from exc
                 yield launches[-1]
@@ -194,7 +193,7 @@ class LocalSystem(System):
                 self._launcher = SpawnLauncher()
         return self._launcher
 
-    def _prepare(self, request: LaunchRequest, environ: dict[str, str]) -> PendingProcess:
+    def _prepare(self, request: LaunchRequest) -> PendingProcess:
         from ._process import PendingProcess
 
         port = self.options.port
@@ -204,7 +203,8 @@ class LocalSystem(System):
         try:
             machine = request.new_machine()
             own = self._gpus.take(machine.name, self.options.gpus or 0) if self._gpus else {}
-            pending = PendingProcess(machine, listener, environ={**environ, **own})
+            # The driver's as they are now, not as they were when the session was opened.
+            pending = PendingProcess(machine, listener, environ={**os.environ, **own})
         except BaseException:
             listener.close()
             raise
