@@ -9,6 +9,7 @@ import socket
 import sys
 import threading
 import weakref
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from types import FrameType
 from typing import Any
@@ -237,6 +238,26 @@ def test_threads_close_their_lanes_at_any_moment(look_at_all: Callable[[Lanes], 
         assert len(each) < 95
 
     trio.run(main)
+
+
+class TakenMeanwhile(deque[Any]):
+    """Free lanes that threads take, once somebody has asked whether there are any."""
+
+    def __len__(self) -> int:
+        count = super().__len__()
+        self.clear()
+        return count
+
+
+def test_idle_lane_that_is_taken_as_it_is_to_be_closed_stays() -> None:
+    async def main() -> None:
+        async with client(Work()) as it:
+            kind = it.lanes._of_threads
+            kind.free = TakenMeanwhile([EndedLane(number=1, owner=it.lanes, kind=kind)])
+            it.lanes.idle_seconds = 0.0
+            it.lanes._close_idle()
+
+    run(main)
 
 
 def test_call_of_a_lane_counts_as_one_in_flight_at_both_ends() -> None:

@@ -113,7 +113,7 @@ def served(it: Client) -> list[Any]:
     return list(serving._lanes.values())
 
 
-def test_call_of_a_task_goes_to_the_thread_of_its_method_once_calls_follow_each_other() -> None:
+def test_call_of_a_task_takes_a_lane_once_calls_follow_each_other() -> None:
     async def main() -> None:
         async with client(Work()) as it:
             assert loaded((await by_task(it, "S.where")).unwrap()) != LANE

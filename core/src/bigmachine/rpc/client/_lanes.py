@@ -13,7 +13,7 @@ import logging
 import math
 from collections.abc import Awaitable, Callable
 from time import perf_counter
-from typing import Any, TypeVar
+from typing import Any
 from weakref import WeakSet, WeakValueDictionary
 
 import trio
@@ -21,7 +21,7 @@ from outcome import Outcome
 
 from ...services._waiting import thread_state, waiting
 from .._tls import TlsChannel
-from ._lane import Lane, LaneKind, TaskLane, ThreadLane, is_large
+from ._lane import AnyLane, Lane, LaneKind, TaskLane, ThreadLane, is_large
 from ._pickled_call import PickledCall
 
 logger = logging.getLogger("bigmachine.rpc")
@@ -56,8 +56,6 @@ _CHECKED_SECONDS = 0.1
 DialLane = Callable[[int, bool], Awaitable[TlsChannel]]
 """Makes the connection of the lane with this number, perhaps one to the machine's loop; raises
 what `dial` does."""
-
-AnyLane = TypeVar("AnyLane", bound=Lane)
 
 
 def open_files_of_lanes(machines: int) -> int:
@@ -231,8 +229,9 @@ class Lanes:
 
     async def _add(self, kind: LaneKind[Any]) -> None:
         for other in self._kinds:
-            while len(self._all) >= MAX_LANES and other.free:
-                self._close_oldest(other)
+            with contextlib.suppress(IndexError):  # none is free, or any more
+                while len(self._all) >= MAX_LANES:
+                    self.close(other.free.popleft())
         self._last_number += 1
         try:
             channel = await self._dial(self._last_number, kind.is_to_loop)
@@ -250,12 +249,9 @@ class Lanes:
     def _close_idle(self) -> None:
         limit = perf_counter() - self.idle_seconds
         for kind in self._kinds:
-            while kind.free and kind.free[0].used_at <= limit:
-                self._close_oldest(kind)
-
-    def _close_oldest(self, kind: LaneKind[Any]) -> None:
-        with contextlib.suppress(IndexError):  # taken meanwhile
-            self.close(kind.free.popleft())
+            with contextlib.suppress(IndexError):  # threads take some at any moment
+                while kind.free[0].used_at <= limit:
+                    self.close(kind.free.popleft())
 
     def _close_free(self, kind: LaneKind[Any]) -> None:
         while True:
