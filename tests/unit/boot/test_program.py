@@ -80,7 +80,9 @@ def test_console_says_that_a_service_of_the_image_has_the_port(tmp_path: Path) -
 
 def test_user_data_is_small_enough_for_any_cloud() -> None:
     boot = boot_of(Authority("a-long-name-of-a-computer-0123abcd.bigmachine"))
-    assert len(user_data(boot)) < 10 << 10
+    # 10.0 KiB at the most, when a serial number is a byte shorter: then the two certificates have
+    # no base64 in common. EC2 takes 16 KiB.
+    assert len(user_data(boot)) < 11 << 10
 
 
 def test_boot_credential_is_valid_for_one_exchange() -> None:

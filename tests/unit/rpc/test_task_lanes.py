@@ -102,10 +102,10 @@ async def await_task_lane(it: Client) -> None:
 async def await_loop_lane(it: Client) -> None:
     """Return once a thread's call of an ``async def`` method takes a lane."""
     with trio.fail_after(60):
-        while not any(isinstance(lane, LoopLane) for lane in served(it)):
-            outcome = await by_thread(it, "S.anywhere")
-            assert outcome is None or outcome.unwrap() == "in the loop"
+        while (outcome := await by_thread(it, "S.anywhere")) is None:
             await trio.sleep(0.001)
+    assert outcome.unwrap() == "in the loop"
+    assert any(isinstance(lane, LoopLane) for lane in served(it))
 
 
 def served(it: Client) -> list[Any]:

@@ -125,11 +125,21 @@ def _stripped(source: str, tree: ast.Module) -> str:
     for scope in ast.walk(tree):
         if not isinstance(scope, ast.FunctionDef | ast.ClassDef | ast.Module):
             continue
-        if ast.get_docstring(scope) is not None:
-            cut(scope.body[0])
-            if len(scope.body) == 1:
-                lines[scope.body[0].lineno - 1] = " " * scope.body[0].col_offset + "pass"
+        docstrings = [*filter(_is_docstring, scope.body)]
+        for node in docstrings:
+            cut(node)
+        if docstrings and docstrings == scope.body:
+            lines[node.lineno - 1] = " " * node.col_offset + "pass"
     return "\n".join(_dedented(line) for line in lines if line)
+
+
+def _is_docstring(node: ast.stmt) -> bool:
+    """Whether a statement is a docstring, perhaps that of the attribute before it."""
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )
 
 
 def _dedented(line: str) -> str:

@@ -85,7 +85,7 @@ def user_data(
 
     In the form ``"cloud-init"`` it runs as soon as the network is up, before the system's
     services; in the form ``"script"``, wherever a start-up script runs. ``compress`` makes it
-    gzip, under 10 KiB: cloud-init accepts that, most start-up scripts don't.
+    gzip, some 10 KiB: cloud-init accepts that, most start-up scripts don't.
 
     The machine listens at ``listen``. It powers off when no driver has called
     ``contact_seconds`` after its boot, when the driver is then silent for the keepalive
