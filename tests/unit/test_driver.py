@@ -55,7 +55,9 @@ def test_user_without_an_entry_has_no_name(monkeypatch):
     assert Driver.here().user == ""
 
 
-@pytest.mark.parametrize("text", ["", "laptop", "1-2", "1-2-xyz", "1-2-ab-cd"])
+@pytest.mark.parametrize(
+    "text", ["", "laptop", "1-2", "1-2-xyz", "1-2-ab-cd", "9" * 5000 + "-2-ab"]
+)
 def test_text_that_is_not_a_driver_is_refused(text):
     with pytest.raises(bm.UsageError, match="is not a driver"):
         Driver.parse(text)

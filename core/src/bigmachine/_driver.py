@@ -18,7 +18,7 @@ from pathlib import Path
 
 from .errors import UsageError
 
-_TEXT = re.compile(r"(\d+)-(\d+)-([0-9a-f]+)")
+_TEXT = re.compile(r"(\d{1,20})-(\d{1,20})-([0-9a-f]+)")
 _OPTION = re.compile(r"--[A-Za-z][\w-]*|-[A-Za-z]", re.ASCII)  # of -pSECRET, no more than -p
 _PLACE_LENGTH = 20  # hexadecimal digits: 80 bits are unique among all computers' boots
 _DEAD = "ZX"  # states of /proc/PID/stat: it has ended, but its parent has not waited for it yet

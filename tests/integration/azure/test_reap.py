@@ -82,6 +82,17 @@ def test_all_of_a_dead_session_is_listed_and_freed_and_nothing_else(arm, orphane
     assert arm.meter.rate == 0.0
 
 
+def test_nonsense_in_the_tags_of_one_vm_hides_nothing_else(arm, orphaned, capsys):
+    orphaned()
+    before = listed(capsys)
+    odd = next(iter(arm.vms.all.values()))
+    odd.document["tags"] |= dict.fromkeys(
+        [f"bigmachine-{name}" for name in ("port", "driver", "started")], "any: thing"
+    )
+    assert listed(capsys) == before
+    assert main(["reap", "azure", SESSION, "--yes"]) == 0
+
+
 def test_what_others_have_made_is_never_deleted(run, arm):
     tags = {"bigmachine-session": SESSION}  # copied, with a name of its own
     foreign = [

@@ -140,6 +140,17 @@ def test_resources_of_all_kinds_are_listed_and_nothing_else(region, dead, capsys
     assert max(map(len, out.splitlines())) <= 80
 
 
+def test_nonsense_in_the_tags_of_one_instance_hides_nothing_else(region, dead, capsys):
+    region.fill(DEAD, dead, machines=2)
+    odd = region.aws.instances()[-1]
+    for name in ("port", "driver", "started", "machines"):
+        odd.add_tags({f"bigmachine:{name}": "any: thing = here"})
+    assert main(["ps", "ec2", "--json"]) == 0
+    [session] = json.loads(capsys.readouterr().out)["sessions"]
+    assert kinds(session["resources"]).count("instance") == 2
+    assert odd.id in {thing["id"] for thing in session["resources"]}
+
+
 def test_ending_resources_and_fulfilled_spot_requests_are_not_listed(region, monkeypatch, capsys):
     region.fill(DEAD, ELSEWHERE, machines=0)
     monkeypatch.setattr("moto.ec2.models.elastic_block_store.Volume.status", "deleting")

@@ -62,5 +62,7 @@ def test_resource_of_others_is_not_taken_for_a_sessions():
         ("bm-main-0123abcd", "allows the office"),
         ("bm-main-0123abcd", "[]"),
         ("bm-main-0123abcd", json.dumps({"session": 1})),
+        ("bm-main-0123abcd", json.dumps({"session": "main.\ud800"})),
+        ("bm-main-0123abcd", "[" * 2000),
     ]:
         assert labels.session_of(name, description) == ""

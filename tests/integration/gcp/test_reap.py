@@ -67,6 +67,22 @@ def test_all_of_a_dead_session_is_listed_and_freed_and_nothing_else(gce, capsys)
     assert gce.leftovers() == []
 
 
+def test_nonsense_on_one_instance_hides_nothing_else(gce, capsys):
+    fill(gce, SESSION)
+    odd = gce.instances.by_name("bm-a-0123abcd-m0")
+    fields = {"session": SESSION, "port": "any", "driver": [1], "started": {}}
+    odd.document["description"] = json.dumps(fields)
+    assert main(["ps", "gcp", "--json"]) == 0
+    [session] = json.loads(capsys.readouterr().out)["sessions"]
+    assert sorted(one["kind"] for one in session["resources"]) == [
+        "disk",
+        "firewall-rule",
+        "instance",
+        "instance",
+    ]
+    assert main(["reap", "gcp", SESSION, "--yes"]) == 0
+
+
 @pytest.mark.long
 def test_instance_that_is_listed_and_not_found_at_once_is_freed_all_the_same(gce):
     fill(gce, SESSION)

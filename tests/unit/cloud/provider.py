@@ -36,7 +36,10 @@ class Refused(CloudError):
 
     def __init__(self, code: str, message: str = "no") -> None:
         super().__init__("launch", code, message)
-        self.is_outcome_unknown = code == "UNKNOWN"
+
+    @property
+    def leaves_outcome_unknown(self) -> bool:
+        return self.code == "UNKNOWN"
 
     @property
     def is_throttled(self) -> bool:

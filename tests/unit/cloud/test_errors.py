@@ -19,12 +19,21 @@ class TooMany(CloudError):
         return self.code == "QUOTA_EXCEEDED"
 
 
+class Lost(CloudError):
+    @property
+    def leaves_outcome_unknown(self) -> bool:
+        return True
+
+
 def test_kinds_that_follow_from_others_need_no_override():
     error = TooMany("instances.insert", "QUOTA_EXCEEDED", "")
     assert error.is_shortage
     assert not error.is_temporary
-    error.is_outcome_unknown = True
-    assert error.is_temporary
+    lost = Lost("instances.insert", "X", "")
+    assert lost.is_outcome_unknown
+    assert lost.is_temporary
+    lost.is_outcome_unknown = False
+    assert not lost.is_outcome_unknown
     plain = CloudError("instances.insert", "X", "")
     assert not any(getattr(plain, name) for name in dir(plain) if name.startswith("is_"))
 

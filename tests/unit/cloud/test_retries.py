@@ -110,6 +110,7 @@ def test_change_says_whether_an_earlier_attempt_may_have_been_carried_out(retrie
             with pytest.raises(Refused, match="DENIED") as caught:
                 await retries.change(provider.send, delays=[1.0] * 9, may_retry=is_temporary)
             assert caught.value.is_outcome_unknown is is_unknown
+            assert not caught.value.is_temporary  # it is denied again, whatever became of the first
 
     run(test)
 

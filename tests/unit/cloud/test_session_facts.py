@@ -7,7 +7,7 @@ import datetime
 import pytest
 
 from bigmachine.boot import Driver
-from bigmachine.cloud import resource_details, session_facts
+from bigmachine.cloud import machine_port, resource_details, session_facts
 from bigmachine.system import VmOptions
 
 SESSION = "main-0123abcd.bigmachine"
@@ -68,3 +68,9 @@ def test_details_of_a_resource_have_what_it_says():
         "state": "used",
     }
     assert resource_details({}, kind="disk")["session"] == ""
+
+
+def test_port_is_the_one_that_was_told_or_the_default():
+    assert machine_port(facts_of(port=8443)["port"]) == 8443
+    for text in ("", "no", "1e3", "-1", "²", "9" * 5000):
+        assert machine_port(text) == VmOptions().port

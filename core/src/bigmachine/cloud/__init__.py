@@ -52,6 +52,7 @@ from ._retries import Retries as Retries
 from ._scope import Refusals as Refusals
 from ._scope import RuledOut as RuledOut
 from ._scope import Scope as Scope
+from ._session_facts import machine_port as machine_port
 from ._session_facts import resource_details as resource_details
 from ._session_facts import session_facts as session_facts
 from ._session_resources import SessionResources as SessionResources

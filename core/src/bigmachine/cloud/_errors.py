@@ -19,8 +19,7 @@ class CloudError(BigmachineError):
         self.action = action
         self.code = code
         self.message = message
-        self.is_outcome_unknown = False
-        """Whether this request, or an earlier attempt, may have been carried out."""
+        self._is_outcome_unknown: bool | None = None
         self.retry_after = 0.0
         """How many seconds the provider wants to pass before the next attempt; 0 for no wish."""
 
@@ -33,9 +32,28 @@ class CloudError(BigmachineError):
         return False
 
     @property
+    def leaves_outcome_unknown(self) -> bool:
+        """Whether this attempt alone may have been carried out."""
+        return False
+
+    @property
+    def is_outcome_unknown(self) -> bool:
+        """Whether this request, or an earlier attempt, may have been carried out; can be set."""
+        if self._is_outcome_unknown is None:
+            return self.leaves_outcome_unknown
+        return self._is_outcome_unknown
+
+    @is_outcome_unknown.setter
+    def is_outcome_unknown(self, value: bool) -> None:
+        self._is_outcome_unknown = value
+
+    @property
     def is_temporary(self) -> bool:
-        """Whether the same request may succeed a little later."""
-        return self.is_throttled or self.is_outcome_unknown
+        """Whether the same request may succeed a little later: what an earlier one did is no sign.
+
+        One that is denied is denied again, also if the response to the first was lost.
+        """
+        return self.is_throttled or self.leaves_outcome_unknown
 
     @property
     def is_capacity(self) -> bool:

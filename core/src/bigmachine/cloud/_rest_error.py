@@ -53,4 +53,4 @@ class RestError(CloudError):
     @property
     def is_temporary(self) -> bool:
         """Whether the same request may succeed a little later."""
-        return self.is_throttled or self.is_unreachable or self.leaves_outcome_unknown
+        return super().is_temporary or self.is_unreachable

@@ -10,6 +10,7 @@ from ..system import VmOptions
 from ..system._vm_options import PORT
 
 _OF_RESOURCES = ("session", "driver", "host", "started")
+_PORT_DIGITS = 5
 
 
 def session_facts(
@@ -39,6 +40,15 @@ def session_facts(
         **({"immortal": "yes"} if o.immortal else {}),
         **({"port": str(o.port)} if o.port != PORT else {}),
     }
+
+
+def machine_port(text: str) -> int:
+    """Return the port that a resource's ``port`` says; the default if it says none, or nonsense.
+
+    Other tools, and people, write what they like on resources, and one must not hide the others.
+    """
+    is_port = text.isascii() and text.isdecimal() and len(text) <= _PORT_DIGITS
+    return int(text) if is_port else PORT
 
 
 def resource_details(

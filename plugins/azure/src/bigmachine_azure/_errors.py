@@ -132,7 +132,6 @@ class AzureError(RestError):
         self.retry_after = retry_after
         self.subscription = ""
         """The subscription that was asked for."""
-        self.is_outcome_unknown = self.leaves_outcome_unknown
 
     @property
     def codes(self) -> frozenset[str]:

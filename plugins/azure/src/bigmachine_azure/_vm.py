@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from bigmachine.boot import PORT
+from bigmachine.cloud import machine_port
 from bigmachine.system import Instance
 
 from . import _tags
@@ -153,7 +153,7 @@ class Vm:
         Its address is the private one: machines reach one another there, and the session's
         security group knows them by their subnet.
         """
-        port = port or int(self.tags.get(_tags.PORT) or PORT)
+        port = port or machine_port(self.tags.get(_tags.PORT, ""))
         host = self.internal_address
         return Instance(
             name=self.name,

@@ -176,7 +176,6 @@ class AwsError(CloudError):
         self.profile = profile
         self.is_response = is_response
         self.clock_skew = clock_skew
-        self.is_outcome_unknown = code in _UNKNOWN_OUTCOME
 
     @property
     def is_throttled(self) -> bool:
@@ -184,9 +183,14 @@ class AwsError(CloudError):
         return self.code in _THROTTLED
 
     @property
+    def leaves_outcome_unknown(self) -> bool:
+        """Whether this attempt alone may have been carried out."""
+        return self.code in _UNKNOWN_OUTCOME
+
+    @property
     def is_temporary(self) -> bool:
         """Whether the same request may succeed a little later."""
-        return self.is_throttled or self.is_unreachable or self.code in _UNKNOWN_OUTCOME
+        return super().is_temporary or self.is_unreachable
 
     @property
     def is_capacity(self) -> bool:

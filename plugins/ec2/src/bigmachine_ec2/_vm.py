@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from bigmachine.boot import PORT
+from bigmachine.cloud import machine_port
 from bigmachine.errors import StopReason
 from bigmachine.system import Instance, Termination
 
@@ -135,7 +135,7 @@ class Vm:
         # another through a security group that allows only its own members.
         public = self.public_name or self.public_address
         host = public if is_public else self.private_address
-        port = port or int(self.tags.get(_tags.PORT, PORT))
+        port = port or machine_port(self.tags.get(_tags.PORT, ""))
         return Instance(
             name=self.name,
             address=f"{host}:{port}" if host else "",

@@ -138,7 +138,6 @@ class GcpError(RestError):
         """The operation that failed, an `Operation` of the SDK; else None."""
         self.errors: tuple[GcpError, ...] = (self,)
         """All errors of the operation; this is the first."""
-        self.is_outcome_unknown = self.leaves_outcome_unknown
 
     @property
     def is_throttled(self) -> bool:

@@ -62,9 +62,10 @@ def parse_description(text: str) -> dict[str, str]:
     """Return what `description` wrote; empty if somebody else wrote it."""
     try:
         fields = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
-    if not isinstance(fields, dict) or not isinstance(fields.get("session"), str):
+    session = fields.get("session") if isinstance(fields, dict) else None
+    if not isinstance(session, str) or not session.isascii():
         return {}
     return {str(key): str(value) for key, value in fields.items()}
 

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from bigmachine.boot import PORT
-from bigmachine.cloud import resource_details
+from bigmachine.cloud import machine_port, resource_details
 from bigmachine.system import Instance
 
 from . import _labels
@@ -93,7 +92,7 @@ class Vm:
         Its address is the internal one: machines reach one another there, and a firewall rule
         knows the session's machines by their internal addresses only.
         """
-        port = port or int(self.description.get("port") or PORT)
+        port = port or machine_port(self.description.get("port", ""))
         host = self.internal_address
         return Instance(
             name=self.name,
