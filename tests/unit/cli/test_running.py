@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import tarfile
@@ -19,6 +21,7 @@ import pytest
 import bigmachine as bm
 from bigmachine.cli import main
 from bigmachine.cli._running import chosen_session
+from bigmachine.debug._socket_folder import SUFFIX, socket_folder
 from bigmachine.testing import InProcessSystem
 from tests.support.waiting import until
 
@@ -88,6 +91,35 @@ def test_process_of_each_local_machine_is_shown(session, machines, capsys):
     assert f"  m0  {m0.id}  {m0.address}  running\n" in capsys.readouterr().out
     status = chosen_session(session.name).read("status").decode()
     assert f"  m0  running   {m0.address}  id {m0.id}  " in status
+
+
+def test_session_that_ends_while_it_answers_hides_no_other(session, machines, capsys):
+    folder = socket_folder()
+    assert folder is not None
+    path = folder / f"ending-0123abcd{SUFFIX}"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        ending = threading.Thread(target=_answer_in_part, args=(listener,))
+        ending.start()
+        try:
+            assert main(["ps", "local"]) == 1
+        finally:
+            path.unlink()
+            listener.shutdown(socket.SHUT_RDWR)
+            ending.join()
+    out, err = capsys.readouterr()
+    assert session.name.partition(".")[0] in out
+    assert "session ending-0123abcd has ended" in err
+
+
+def _answer_in_part(listener: socket.socket) -> None:
+    with contextlib.suppress(OSError):  # it is shut down
+        while True:
+            connection, _ = listener.accept()
+            with connection:
+                if connection.recv(1 << 16):
+                    connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{")
 
 
 def test_logs_end_quietly_when_their_reader_has_gone(machines, monkeypatch, capfd):

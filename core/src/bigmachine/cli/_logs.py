@@ -6,7 +6,7 @@ import argparse
 import re
 import sys
 
-from ._running import ANSWER_SECONDS, add_session, chosen_session
+from ._running import ANSWER_SECONDS, SessionEnded, add_session, chosen_session
 
 _NAMED = re.compile(r"([-\d]+ [:.\d]+  )?([^:\s]+): (.*)", re.DOTALL)  # the time, the machine
 
@@ -44,8 +44,6 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the lines."""
-    from http.client import IncompleteRead
-
     from ..machine._text_streams import has_colors
 
     session = chosen_session(arguments.session)
@@ -67,8 +65,8 @@ def run(arguments: argparse.Namespace) -> int:
             line = data.decode(errors="backslashreplace")
             sys.stdout.write(_colored(line) if is_colored else line)
             sys.stdout.flush()
-    except IncompleteRead:  # its driver was killed
-        print(f"bigmachine: session {session.name} has ended", file=sys.stderr)
+    except SessionEnded as error:  # its driver was killed
+        print(f"bigmachine: {error}", file=sys.stderr)
     return 0
 
 

@@ -24,6 +24,10 @@ ANSWER_SECONDS = 10.0
 _ROOT = "/debug/bigmachine/"
 
 
+class SessionEnded(BigmachineError):
+    """A session has ended in the middle of its answer."""
+
+
 @dataclass(frozen=True, slots=True)
 class RunningSession:
     """A session that runs, in another process of this user.
@@ -53,7 +57,7 @@ class RunningSession:
     def lines(self, page: str, *, timeout: float | None, **query: object) -> Iterator[bytes]:
         """Yield the lines of such a page, each when it comes within ``timeout``.
 
-        Raises `IncompleteRead` if the session ends meanwhile, without an end of the page.
+        Raises `SessionEnded` if the session ends meanwhile, without an end of the page.
         """
         with self.opened(_target(page, query), timeout=timeout) as response:
             yield from response
@@ -75,8 +79,8 @@ class RunningSession:
             if response.status >= 400:
                 raise _refusal(response.status, response.read().decode(errors="replace").strip())
             yield response
-        except IncompleteRead:
-            raise
+        except IncompleteRead as error:
+            raise SessionEnded(f"session {self.name} has ended") from error
         except (OSError, HTTPException) as error:
             raise BigmachineError(_why_not(self.name, error)) from error
         finally:
