@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ._full_names import short_name
+from ._spelling import checks_names
 from .errors import StopReason, UsageError, sanitize_line
 
 LIMIT_BYTES = 64 << 20  # of the local files that are sent, unless the user allows more
@@ -268,6 +269,7 @@ class LoadInfo:
     fifteen: float
 
 
+@checks_names
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvironmentOptions:
     """Which part of the driver's environment is sent to machines that have none of its code.

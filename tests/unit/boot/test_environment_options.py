@@ -75,6 +75,13 @@ def test_invalid_environment_options_in_file_fail_when_session_is_created(
         bm.Session(VmSystem())
 
 
+def test_misspelt_name_has_a_hint() -> None:
+    with pytest.raises(bm.UsageError, match="has no 'exclud'; did you mean 'exclude'?"):
+        bm.EnvironmentOptions(exclud=["*.csv"])  # type: ignore[call-arg]
+    with pytest.raises(bm.UsageError, match="has no 'size'; there is include, exclude, exclude_d"):
+        bm.EnvironmentOptions(size=3)  # type: ignore[call-arg]
+
+
 def test_string_instead_of_list_is_refused() -> None:
     with pytest.raises(bm.UsageError, match="exclude is a list of strings, not '\\*.csv'"):
         bm.EnvironmentOptions(exclude="*.csv")  # type: ignore[arg-type]

@@ -106,6 +106,25 @@ def test_reader_waits_for_the_first_machine_and_ends_with_the_session():
     trio.run(test)
 
 
+def test_lines_of_several_machines_are_in_the_order_of_their_time():
+    logs = SessionLogs()
+    one, two = logs.new("m0"), logs.new("m1")
+
+    def log_record(log: KeptLog, text: str, *, age: float) -> None:
+        record = logging.makeLogRecord({"levelno": logging.INFO, "msg": text})
+        record.created -= age
+        log.add(record_line(record, logs.mark))
+
+    log_record(one, "second", age=20.0)
+    log_record(one, "fourth", age=-3600.0)  # by a clock that is fast
+    log_record(two, "first", age=30.0)  # came late
+    log_record(two, "third", age=10.0)
+    add(two, "fifth")
+    log_record(two, "sixth", age=40.0)  # a machine's own lines stay in their order
+    expected = ["first", "second", "third", "fourth", "fifth", "sixth"]
+    assert texts(logs.read().take()) == expected
+
+
 def test_reader_that_is_too_slow_is_told_what_it_missed():
     logs = SessionLogs()
     log = logs.new("m0")

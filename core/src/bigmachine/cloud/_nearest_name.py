@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from .._spelling import close_match
+
 
 def nearest_name(name: str, names: Iterable[str], *, example: str = "") -> str:
     """Return the end of a sentence: which of the provider's ``names`` may be meant by ``name``.
@@ -11,11 +13,8 @@ def nearest_name(name: str, names: Iterable[str], *, example: str = "") -> str:
     If none is like it, that is what one looks like, the ``example``; "" without one. Capitals
     don't matter.
     """
-    import difflib  # takes milliseconds, and only mistakes need it
-
-    known = {each.lower(): each for each in sorted(set(names))}
-    low = name.lower()
-    matches = [each for each in known if low in each] or difflib.get_close_matches(low, known, 1)
-    if matches:
-        return f"did you mean {known[matches[0]]!r}?"
+    known = sorted(set(names))
+    has_it = (each for each in known if name.lower() in each.lower())
+    if match := next(has_it, None) or close_match(name, known):
+        return f"did you mean {match!r}?"
     return f"a name is like {example!r}." if example else ""

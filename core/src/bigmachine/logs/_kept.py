@@ -73,20 +73,29 @@ class KeptLog:
 
     def lines(self) -> list[LogLine]:
         """Return what is kept."""
-        return [line for _, line in self.after(self.gone)]
+        return [line for *_, line in self.after(self.gone)]
 
-    def after(self, count: int) -> list[tuple[int, LogLine]]:
-        """Return what came after the first ``count`` lines, each with its number."""
+    def after(self, count: int) -> list[tuple[float, int, LogLine]]:
+        """Return what came after the first ``count`` lines, each after its place and its number.
+
+        Lines of several machines are sorted by these. The place is a line's time, but a record's
+        is not after it came, as by a clock that is fast, nor before that of the line before it.
+        """
         entries = self._entries
         new = min(self.count - count, len(entries))
         found = [*itertools.islice(reversed(entries), new)]
         lost = self.count - count - new
-        lines: list[tuple[int, LogLine]] = []
+        lines: list[tuple[float, int, LogLine]] = []
+        place = 0.0
+        for entry in reversed(found):
+            line = self._shown(entry)
+            place = max(place, min(line.time, entry.time))
+            lines.append((place, entry.number, line))
         if lost:
             at = found[-1] if found else _Entry(0, time.time(), b"")
             text = f"… {lost:,} line{'s' * (lost != 1)} of {self.machine} are no longer kept"
-            lines.append((at.number, LogLine(at.time, self.machine, text, lost=lost)))
-        lines += [(entry.number, self._shown(entry)) for entry in reversed(found)]
+            place = lines[0][0] if lines else at.time
+            lines.insert(0, (place, at.number, LogLine(at.time, self.machine, text, lost=lost)))
         return lines
 
     def clear(self) -> None:
@@ -200,14 +209,14 @@ class AsyncLogReader:
         return lines
 
     def take(self) -> list[LogLine]:
-        """Return what is there and was not taken, without waiting."""
-        found: list[tuple[int, LogLine]] = []
+        """Return what is there and was not taken, in the order of its time, without waiting."""
+        found: list[tuple[float, int, LogLine]] = []
         for log in self._logs.logs(self._machine):
             if log.count > (seen := self._seen.get(log.machine, 0)):
                 found += log.after(seen)
                 self._seen[log.machine] = log.count
-        found.sort(key=lambda numbered: numbered[0])
-        return [line for _, line in found]
+        found.sort(key=lambda each: each[:2])
+        return [line for *_, line in found]
 
     @property
     def _is_over(self) -> bool:

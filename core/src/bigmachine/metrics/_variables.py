@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from .._spelling import did_you_mean
 from .._values import show_in_notebook
 from ..errors import ProtocolError
 from ._buckets import bucket_up_to, upper_bound
@@ -78,12 +79,8 @@ class _UnknownMetric(KeyError):
     """The text is made when it is read: `Variables.get` needs none."""
 
     def __str__(self) -> str:
-        import difflib  # takes milliseconds, and only mistakes need it
-
         name, known = self.args
-        near = difflib.get_close_matches(str(name), known, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        return f"no process has used a metric {name!r} so far{hint}"
+        return f"no process has used a metric {name!r} so far{did_you_mean(str(name), known)}"
 
 
 def measured(

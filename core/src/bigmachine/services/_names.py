@@ -8,9 +8,13 @@ from __future__ import annotations
 import functools
 import inspect
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from types import FunctionType
 
+from .._spelling import close_match as close_match
+from .._spelling import close_matches as close_matches
+from .._spelling import did_you_mean as did_you_mean
+from .._spelling import one_of as one_of
 from ..errors import UsageError
 
 TEARDOWN_SECONDS = 10.0
@@ -18,8 +22,6 @@ TEARDOWN_SECONDS = 10.0
 
 RESERVED_METHODS = frozenset({"setup", "teardown"})
 """The machine calls them itself; nobody can call them remotely."""
-
-_VERY_CLOSE = 0.85  # of difflib's ratios
 
 # What turns a class's attribute into a method, but can't be called itself.
 _METHOD_DESCRIPTORS = (classmethod, functools.partialmethod, functools.singledispatchmethod)
@@ -99,35 +101,3 @@ def _own_attributes(service: object) -> Mapping[str, object]:
 
 def _is_method(attribute: object) -> bool:
     return callable(attribute) or isinstance(attribute, _METHOD_DESCRIPTORS)
-
-
-def did_you_mean(word: str, words: Iterable[str]) -> str:
-    """Return ``"; did you mean 'x'?"`` for the closest of ``words``, or ``""``."""
-    match = close_match(word, words)
-    return f"; did you mean {match!r}?" if match else ""
-
-
-def close_match(word: str, words: Iterable[str], *, cutoff: float = 0.65) -> str | None:
-    """Return the one of ``words`` that is closest to a misspelt ``word``, or None.
-
-    ``cutoff`` is `difflib`'s: at 0.65, ``gpc`` matches ``gcp``, but ``mainframe`` not ``main``.
-    """
-    matches = close_matches(word, words, cutoff=cutoff)
-    return matches[0] if matches else None
-
-
-def close_matches(word: str, words: Iterable[str], *, cutoff: float = 0.65) -> list[str]:
-    """Return those of ``words`` that are close to a misspelt ``word``: one if it is very close."""
-    import difflib  # takes milliseconds, and only mistakes need it
-
-    by_form = {name.lower().replace("-", "_"): str(name) for name in words}
-    form = word.lower().replace("-", "_")
-    matches = difflib.get_close_matches(form, by_form, 1, max(cutoff, _VERY_CLOSE))
-    matches = matches or difflib.get_close_matches(form, by_form, 3, cutoff)
-    return [by_form[match] for match in matches]
-
-
-def one_of(names: Sequence[str]) -> str:
-    """Return ``"'a', 'b' or 'c'"``."""
-    *others, last = map(repr, names)
-    return f"{', '.join(others)} or {last}" if others else last
