@@ -3,6 +3,7 @@
 Importing it imports trio, so a backend's module that is imported first imports it late.
 """
 
+from .._cache_folder import cache_folder as cache_folder
 from .._full_names import session_name as session_name
 from ._access import Access as Access
 from ._access import Firewall as Firewall

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from .._cache_folder import cache_folder
 from ..errors import UsageError
 
 _LIMIT_BYTES = 2 << 30
@@ -25,13 +26,13 @@ class Cache:
 
     def __init__(self, folder: Path | None = None, *, limit_bytes: int = _LIMIT_BYTES) -> None:
         if folder is None:
-            base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-            if not os.path.isabs(base):
+            try:
+                folder = cache_folder() / "environment"
+            except OSError as exc:
                 raise UsageError(
                     "there is no home folder for the cache of wheels and archives: set "
                     "XDG_CACHE_HOME to a folder that can be written"
-                )
-            folder = Path(base) / "bigmachine" / "environment"
+                ) from exc
         self._folder = folder
         self._limit_bytes = limit_bytes
 

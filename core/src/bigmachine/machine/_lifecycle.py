@@ -24,8 +24,8 @@ class Lifecycle:
             └─────── stop ─────────┴────── stop ─────────┴──> STOPPED
 
     A state is never followed by an earlier one, so `begin` and `booted` have no effect on a
-    machine that is stopped already. Each new state sets ``changed`` and is told to
-    observers by ``notify``.
+    machine that is stopped already. Each new state sets ``changed``, and ``notify`` tells
+    observers of it.
     """
 
     def __init__(

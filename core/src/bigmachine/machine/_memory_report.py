@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import trio
 
+from .._cache_folder import cache_folder
 from .._full_names import short_name
 from .._values import Termination
 from ..errors import StopReason
@@ -131,11 +132,8 @@ def _keep(name: str, report: _Report) -> Path:
 
 def _reports_folder() -> Path:
     """Return the folder of all reports: in the user's cache, or else a temporary one."""
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    folder = Path(base, "bigmachine", "memory")
     try:
-        if not folder.is_absolute():
-            raise OSError("there is no home folder")
+        folder = cache_folder() / "memory"
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not os.access(folder, os.W_OK):
             raise OSError("it can't be written")

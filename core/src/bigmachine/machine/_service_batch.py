@@ -89,7 +89,7 @@ class ServiceBatch:
             relay = self._relays[name]
             if await relay.deliver(connection):
                 return await relay.install(connection)
-        # No variable holds the call: the frames of what is raised here live long.
+        # No variable holds the call: an exception that is raised here keeps its frames for long.
         outcome = await connection.outcome(self._calls[name])
         return bool(loaded(outcome.unwrap()))
 

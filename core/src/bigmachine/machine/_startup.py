@@ -29,7 +29,7 @@ class Startup:
     """Starts one machine: `connect`, then `install`. What fails there is a `BootError`.
 
     ``bootstrap`` brings up a machine that begins with the boot program. ``services`` are those to
-    install, if any; whoever gives up a startup drops them. ``timeout`` bounds the first
+    install, if any; if a startup is given up, its owner drops them. ``timeout`` bounds the first
     connection, in seconds. ``console`` reads the machine's last lines, for errors, once ``log``
     has caught up.
     """

@@ -8,6 +8,7 @@ import os
 import re
 from pathlib import Path
 
+from .._cache_folder import cache_folder
 from .._full_names import short_name
 from ..errors import sanitize
 
@@ -19,8 +20,7 @@ class ReaperLog:
     """The log of one session: it exists if something could not be freed, until all is."""
 
     def __init__(self, session: str) -> None:
-        name = re.sub(r"[^\w.-]", "_", session)
-        self._path = _folder() / f"{name}.log"
+        self._name = re.sub(r"[^\w.-]", "_", session) + ".log"
         self._noted: set[str] = set()
 
     def note(self, problem: str) -> None:
@@ -30,8 +30,9 @@ class ReaperLog:
         self._noted.add(problem)
         line = f"{datetime.datetime.now():%Y-%m-%d %H:%M:%S}  {sanitize(problem)}\n".encode()
         with contextlib.suppress(OSError):
-            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            with open(self._path, "ab", opener=_open_private) as file:
+            folder = _folder()
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with open(folder / self._name, "ab", opener=_open_private) as file:
                 if file.tell() + len(line) <= _MOST_BYTES:
                     file.write(line)
             for old in reaper_logs()[:-_MOST_FILES]:
@@ -40,13 +41,16 @@ class ReaperLog:
     def forget(self) -> None:
         """Remove it: all is freed."""
         with contextlib.suppress(OSError):
-            self._path.unlink()
+            (_folder() / self._name).unlink()
 
 
 def reaper_logs() -> list[Path]:
     """Return the logs of this user's sessions, the oldest first."""
+    paths: list[Path] = []
+    with contextlib.suppress(OSError):
+        paths += _folder().glob("*.log")
     found = []
-    for path in _folder().glob("*.log"):
+    for path in paths:
         with contextlib.suppress(OSError):  # it has just been removed
             found.append((path.stat().st_mtime, path))
     return [path for _, path in sorted(found)]
@@ -62,8 +66,7 @@ def reaper_problems() -> list[str]:
 
 
 def _folder() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return Path(base, "bigmachine", "reaper")
+    return cache_folder() / "reaper"
 
 
 def _open_private(path: str, flags: int) -> int:

@@ -12,8 +12,8 @@ from ._frames import CHUNK_BYTES, Frame
 class DiscardedBody:
     """Takes the place of an incoming body, of which ``left`` bytes are still to come.
 
-    Then the message arrives like any other, but whoever unpickles it gets a `MemoryError`: so its
-    call fails, and not the connection with all other calls.
+    The message arrives like any other, but to unpickle it raises a `MemoryError`. So its call
+    fails, and not the connection with all other calls.
     """
 
     __slots__ = ("_frame", "_left", "filled", "size", "stream")

@@ -114,7 +114,7 @@ class LaneChannel:
         """Close it, in the thread that uses it."""
         with self._closing:
             with contextlib.suppress(OSError):
-                self._sock.shutdown(socket.SHUT_RDWR)  # whoever else has its descriptor
+                self._sock.shutdown(socket.SHUT_RDWR)  # other processes may have it, too
             self._sock.close()
             if self.memory is not None:
                 self.memory.close()

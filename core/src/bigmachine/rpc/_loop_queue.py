@@ -54,6 +54,6 @@ class LoopQueue:
             if self._posted:
                 try:
                     self._request()
-                except trio.RunFinishedError:  # what is posted by now is done nevertheless
+                except trio.RunFinishedError:  # no loop runs it later, so it is run here
                     continue
                 return

@@ -55,7 +55,7 @@ class TaskPool:
             reschedule(task)
         else:
             job.slot = slot = _Slot(job)
-            # Whoever sees it, in a dump of all tasks, sees in its frames which job it has now.
+            # In a dump of all tasks, its frames show which job it has now.
             self._nursery.start_soon(self._work, slot, name="bigmachine task")
         return job
 

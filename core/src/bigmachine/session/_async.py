@@ -301,7 +301,7 @@ class AsyncSession(AsyncInspection, SessionRepr, Handle):
     async def serve_debug(self, addr: str = DEFAULT_DEBUG_ADDRESS) -> str:
         """Serve a page about the session and its machines at ``HOST:PORT``, until it is closed.
 
-        Returns the page's URL, and prints it: its token lets in whoever has it, and nobody else.
+        Returns the page's URL, and prints it: its token lets in those who have it, and nobody else.
         Port 0 is any free one. Raises `UsageError` if the address can't be used.
         """
         return await self._serve_debug(addr)

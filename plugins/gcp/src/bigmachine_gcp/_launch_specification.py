@@ -147,7 +147,7 @@ class LaunchSpecification:
         is_spot = offer.market == "spot"
         lifetime = math.ceil(self.options.lifetime or MAX_RUN_SECONDS)
         # No `preemption_notice_duration`: outside its alpha and beta, gcloud does not send it in
-        # bulk requests, and whoever may not use it would get no spot instance at all.
+        # bulk requests, and a project that may not use it would get no spot VM.
         scheduling: dict[str, Any] = {
             "provisioning_model": "SPOT" if is_spot else "STANDARD",
             "automatic_restart": False,  # by default true: it would boot again, with a new key

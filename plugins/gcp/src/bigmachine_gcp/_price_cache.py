@@ -11,6 +11,8 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from bigmachine.cloud import cache_folder
+
 from ._skus import Rate
 
 logger = logging.getLogger("bigmachine.gcp")
@@ -19,10 +21,11 @@ _MAX_AGE_SECONDS = 24 * 3600.0  # "Spot prices can change up to once every day" 
 _FORMAT = 1  # of the file; another one is read anew
 
 
-def default_file() -> Path:
-    """Return where the price list of all of the user's sessions is kept."""
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return Path(base) / "bigmachine" / "gcp-prices.json"
+def default_file() -> Path | None:
+    """Return where the price list of all of the user's sessions is kept; None without a home."""
+    with contextlib.suppress(OSError):
+        return cache_folder() / "gcp-prices.json"
+    return None
 
 
 def load_rates(file: Path) -> tuple[Rate, ...] | None:

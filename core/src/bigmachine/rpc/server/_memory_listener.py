@@ -24,7 +24,7 @@ class MemoryListener:
 
     An offer is a secret, for one connection: who knows it has read it there, as the peer whose
     certificate was verified. Nobody waits for a peer to connect: it does so before it announces
-    anything in memory, so whoever looks for its socket then finds it.
+    anything in memory, so a client that looks for its socket then finds it.
     """
 
     def __init__(self) -> None:
