@@ -15,12 +15,14 @@ from ..debugger._breakpoints import Breakpoints
 from ..rpc import Server, Services
 from ..system import gives_notices
 from . import _resources
+from ._ending import Ending
 from ._exit import EXIT_HANDLERS_SECONDS, ProcessExit
 from ._installer import Installer, SetUp
 from ._loop_watch import LoopWatch
 from ._notices import Notices
 from ._service_methods import peer_dialler
-from ._supervisor import Supervisor
+from ._shortage import Shortage
+from ._supervisor import LOG_POLL_SECONDS, Supervisor
 from ._tracing import machine_tracer
 from ._variables import MachineVariables
 
@@ -36,6 +38,7 @@ SetUpFactory = Callable[[WorkerConfig, trio.Nursery, Sequence[object]], SetUp]
 
 _CALLS_SECONDS = 1.0  # for cancelled calls, and for the `finally` blocks of their generators
 _PROCESSES_SECONDS = 1.0  # for the exit handlers of the processes of parallel methods
+_LAST_LINES_SECONDS = 2.5 * LOG_POLL_SECONDS  # for a driver that follows the log
 _FINISH_SECONDS = _CALLS_SECONDS + _PROCESSES_SECONDS + EXIT_HANDLERS_SECONDS
 
 
@@ -59,6 +62,8 @@ async def serve(
     breakpoints = Breakpoints(config.identity.name) if process_exit is not None else None
     if breakpoints is not None:
         breakpoints.install()
+    # Not inherited by processes that services start: they are not machines.
+    log = os.environ.pop(LOG_VARIABLE, "")
     server = Server(
         services,
         identity=config.identity,
@@ -76,44 +81,53 @@ async def serve(
         )
 
         async def finish() -> None:
+            has_teardown = installer.teardown_seconds > 0
+            if breakpoints is not None:
+                breakpoints.end()
             if process_exit is not None:
                 process_exit.limit(_FINISH_SECONDS + installer.teardown_seconds)
             # Without a teardown, nothing can get into the way of methods that still run.
-            await server.end_calls(_CALLS_SECONDS, with_threads=installer.teardown_seconds > 0)
+            await server.end_calls(_CALLS_SECONDS, with_threads=has_teardown)
             await installer.tear_down()
             await services.end_processes(_PROCESSES_SECONDS)
             services.clear()
             if process_exit is not None:
                 process_exit.run_handlers()
+            if has_teardown and log:
+                await trio.sleep(_LAST_LINES_SECONDS)
 
-        supervisor = Supervisor(
-            installer,
-            dial_peer=peer_dialler(config),
-            name=config.identity.name,
-            maxprocs=maxprocs,
+        ending = Ending(
             timeout=config.keepalive.timeout,
             finish=finish,
             flush=server.flush,
             heard=_heartbeat(),
-            activity=server.activity,
             driver_heard=lambda: server.heard_from(driver),
+            exit=process_exit.exit if process_exit is not None else system.exit,
+        )
+        shortage = Shortage()
+        supervisor = Supervisor(
+            installer,
+            dial_peer=peer_dialler(config),
+            ending=ending,
+            shortage=shortage,
+            name=config.identity.name,
+            maxprocs=maxprocs,
+            activity=server.activity,
             measure=MachineVariables(server, maxprocs=maxprocs).measure,
             profile_processes=services.profile_processes,
-            exit=process_exit.exit if process_exit is not None else system.exit,
             notices=notices,
             spans=tracer.spans if tracer is not None else None,
             breakpoints=breakpoints,
-            # Not inherited by processes that services start: they are not machines.
-            log=os.environ.pop(LOG_VARIABLE, ""),
+            log=log,
             login_user=system.login_user,
         )
         services.add("Supervisor", supervisor)
         listeners = await system.listen(address)
         await nursery.start(server.serve, listeners)
-        nursery.start_soon(supervisor.watch)
+        nursery.start_soon(ending.watch)
         if process_exit is not None:
-            LoopWatch(server.check_places, supervisor.check_memory).start()
-            nursery.start_soon(process_exit.follow_signals, supervisor.end)
+            LoopWatch(server.check_places, shortage.check).start()
+            nursery.start_soon(process_exit.follow_signals, ending.begin)
         if notices is not None:
             nursery.start_soon(notices.follow, system.notices)
 

@@ -1,9 +1,11 @@
-"""The service that every machine has: its driver installs services, keeps it alive and ends it."""
+"""The service that every machine has: its driver installs services, keeps it alive and ends it.
+
+All public methods can be called by the driver, and by the other machines of the session.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import platform
 import sys
@@ -12,20 +14,21 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from .._repeated_event import RepeatedEvent
 from .._values import DiskInfo, KeepaliveReply, LoadInfo, MachineInfo, MemoryInfo, Notice
 from .._version import __version__
 from ..boot.vm.common import CHUNK_BYTES
 from ..boot.vm.log import read_log
 from ..errors import NotSupportedError
 from ..logs._settings import LogSettings, set_levels
-from ..rpc import method_of, until_silent
+from ..rpc import method_of
 from . import _resources
 from ._debugger_methods import DebuggerMethods
+from ._ending import Ending
 from ._installer import Installer
 from ._notices import Notices
 from ._service_methods import ServiceMethods
 from ._service_store import Dial
+from ._shortage import UNHEALTHY_MEMORY, Shortage
 
 if TYPE_CHECKING:
     from ..debugger._breakpoints import Breakpoints
@@ -33,19 +36,15 @@ if TYPE_CHECKING:
     from ..profiling import Profile, ThreadDump
     from ..profiling._request import ProfileRequest
 
-logger = logging.getLogger("bigmachine.machine")
-
-UNHEALTHY_MEMORY = 0.95
-"""A machine that uses this much of its host's memory is about to be killed for it."""
+LOG_POLL_SECONDS = 0.1
+"""How often `Supervisor.tail` looks at the log."""
 
 
 class Supervisor(ServiceMethods, DebuggerMethods):
-    """Serves ``Supervisor.*`` on a machine, and ends the machine if no keepalive comes.
+    """Serves ``Supervisor.*`` on a machine.
 
     ``installer`` and ``dial_peer`` are those of `ServiceMethods`, ``breakpoints`` of
-    `DebuggerMethods`. ``finish`` does what a machine does last, and ``flush`` sends the pending
-    replies, in at most so many seconds; ``heard`` is called at each keepalive; ``exit`` ends the
-    machine. ``driver_heard`` tells when the driver sent something last, on trio's clock;
+    `DebuggerMethods`. ``ending`` ends the machine, and ``shortage`` watches its memory.
     ``activity`` is `Server.activity`; ``measure`` returns the machine's metrics, and
     ``profile_processes`` is `Services.profile_processes`. ``notices`` are those of its provider, if
     the system has them, and ``spans`` those of its traces, if it is traced. ``log`` is the folder
@@ -57,17 +56,13 @@ class Supervisor(ServiceMethods, DebuggerMethods):
         installer: Installer,
         *,
         dial_peer: Dial,
+        ending: Ending,
+        shortage: Shortage,
         name: str,
         maxprocs: int,
-        timeout: float,
-        finish: Callable[[], Awaitable[None]],
-        flush: Callable[[float], Awaitable[None]],
-        heard: Callable[[], object],
         activity: Callable[[], tuple[int, bool]],
-        driver_heard: Callable[[], float],
         measure: Callable[[], Awaitable[dict[str, Any]]],
         profile_processes: Callable[[ProfileRequest], Awaitable[list[Profile]]],
-        exit: Callable[[int], object],
         notices: Notices | None = None,
         spans: SpanBuffer | None = None,
         breakpoints: Breakpoints | None = None,
@@ -76,28 +71,17 @@ class Supervisor(ServiceMethods, DebuggerMethods):
     ) -> None:
         ServiceMethods.__init__(self, installer, dial_peer=dial_peer)
         DebuggerMethods.__init__(self, breakpoints)
+        self._ending = ending
+        self._shortage = shortage
         self._name = name
         self._maxprocs = maxprocs
-        self._finish = finish
-        self._flush = flush
-        self._heard = heard
         self._activity = activity
-        self._driver_heard = driver_heard
         self._measure = measure
         self._profile_processes = profile_processes
-        self._exit = exit
         self._notices = notices
         self._spans = spans
         self._log = log
         self._login_user = login_user
-        self._timeout = timeout
-        self._asked_at = trio.current_time()  # by a keepalive
-        self._ending = trio.Event()
-        self._token = trio.lowlevel.current_trio_token()
-        self._shortage = RepeatedEvent()
-        self._is_short = False
-        self._has_finished = trio.Event()
-        self._exit_code = 0
 
     async def ping(self, sequence: int = 0) -> int:
         """Return ``sequence``."""
@@ -123,8 +107,7 @@ class Supervisor(ServiceMethods, DebuggerMethods):
 
     async def keepalive(self, timeout: float) -> KeepaliveReply:
         """Stay alive for ``timeout`` seconds more."""
-        self._asked_at = max(self._asked_at, trio.current_time() + timeout - self._timeout)
-        self._heard()
+        self._ending.postpone(timeout)
         memory = _resources.memory()
         return KeepaliveReply(next=timeout, healthy=memory.used_fraction < UNHEALTHY_MEMORY)
 
@@ -157,14 +140,6 @@ class Supervisor(ServiceMethods, DebuggerMethods):
     async def set_log_levels(self, settings: LogSettings) -> None:
         """Set the levels of loggers as the driver has them now."""
         set_levels(settings)
-
-    def check_memory(self) -> None:
-        """End `await_shortage` if nearly all memory is used, and was not before; in any thread."""
-        with contextlib.suppress(OSError, ValueError, trio.RunFinishedError):
-            is_short = _resources.memory().used_fraction >= UNHEALTHY_MEMORY
-            if is_short and not self._is_short:
-                self._token.run_sync_soon(self._shortage.set)
-            self._is_short = is_short
 
     async def await_shortage(self) -> None:
         """Wait until nearly all memory is used: the driver may want to know before it asks."""
@@ -235,7 +210,7 @@ class Supervisor(ServiceMethods, DebuggerMethods):
                 return at, data
             is_late = True
             # Another process writes the file, and there is no portable way to wait for that.
-            await trio.sleep(_LOG_POLL_SECONDS)
+            await trio.sleep(LOG_POLL_SECONDS)
 
     async def notices(self, after: int) -> list[Notice]:
         """Wait until the provider has given more than ``after`` notices; return the later ones."""
@@ -255,48 +230,8 @@ class Supervisor(ServiceMethods, DebuggerMethods):
 
     async def shutdown(self) -> None:
         """End the machine in good order; return when all but its exit is done."""
-        self.end(0)
-        await self._has_finished.wait()
-
-    def end(self, code: int) -> None:
-        """Have `watch` end the machine in good order."""
-        if not self._ending.is_set():
-            self._exit_code = code
-            self._ending.set()
-
-    async def watch(self) -> None:
-        """End the machine on `shutdown` or `end`, or if no keepalive comes in time."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._end_if_driver_is_silent)
-            await self._ending.wait()
-            logger.debug("ending with status %d", self._exit_code)
-            nursery.cancel_scope.cancel()
-        self._heard()  # the boot program gives it more time
-        if self._breakpoints is not None:
-            self._breakpoints.end()
-        has_teardown = self._installer.teardown_seconds > 0
-        try:
-            await self._finish()
-            if has_teardown and self._log:
-                await trio.sleep(_LAST_LINES_SECONDS)
-        except Exception:
-            logger.exception("the machine could not end in good order")
-        self._has_finished.set()
-        await trio.sleep(_ROUND_SECONDS)
-        await self._flush(_PARTING_SECONDS)
-        self._exit(self._exit_code)
-
-    async def _end_if_driver_is_silent(self) -> None:
-        await until_silent(self._driver_alive_at, self._timeout)
-        if not self._ending.is_set():
-            logger.error("no keepalive came in time: this machine ends itself")
-            self.end(1)
-
-    def _driver_alive_at(self) -> float:
-        # A keepalive may wait behind thousands of calls, but these show as much.
-        if (heard_at := self._driver_heard()) > self._asked_at:
-            self._heard()
-        return max(self._asked_at, heard_at)
+        self._ending.begin(0)
+        await self._ending.has_finished.wait()
 
 
 # Machines inside one process show the whole process: they take turns, so that those who ask for
@@ -304,10 +239,6 @@ class Supervisor(ServiceMethods, DebuggerMethods):
 _counting: trio.lowlevel.RunVar[trio.Lock] = trio.lowlevel.RunVar("counting objects")
 _dumping: trio.lowlevel.RunVar[trio.Lock] = trio.lowlevel.RunVar("dumping threads")
 _HEAP_BYTES = 16 << 20  # that a heap takes itself, without its objects: mostly for its modules
-_ROUND_SECONDS = 0.002  # the reply to a POST is not counted, but sent within this time
-_PARTING_SECONDS = 1.0  # to send replies, if the network is slow or the peer does not read
-_LOG_POLL_SECONDS = 0.1
-_LAST_LINES_SECONDS = 2.5 * _LOG_POLL_SECONDS  # for a driver that follows the log
 
 
 def _turn(lock: trio.lowlevel.RunVar[trio.Lock]) -> trio.Lock:
