@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 
 import pytest
 import trio
@@ -222,6 +223,18 @@ def test_method_that_blocks_loop_is_named_in_log(caplog):
             LoopWatch(period=0.001, limit=0.01).start()
             await wire.call("block")
         assert "waiting.py" in caplog.text  # where it blocks
+
+    trio.run(main)
+
+
+def test_machine_without_a_thread_to_watch_its_loop_says_what_to_do(monkeypatch):
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    async def main():
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(bm.UsageError, match="raise the limit of its threads .`ulimit -u`"):
+            LoopWatch().start()
 
     trio.run(main)
 

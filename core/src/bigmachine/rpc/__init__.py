@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from .server._running_method import running_method as running_method
     from .server._server import Server as Server
     from .server._server import open_listeners as open_listeners
+    from .server._threads import THREAD_ADVICE as THREAD_ADVICE
 
 # httpx takes 0.1 s to import, and a machine that calls no peer never needs it. No driver needs the
 # server, of 30 modules.
@@ -70,6 +71,7 @@ _LATE = {
     "Services": ".server._registry",
     "Server": ".server._server",
     "open_listeners": ".server._server",
+    "THREAD_ADVICE": ".server._threads",
 }
 
 

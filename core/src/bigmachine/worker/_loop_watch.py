@@ -12,7 +12,8 @@ from types import FrameType
 
 import trio
 
-from ..rpc import running_method
+from ..errors import UsageError
+from ..rpc import THREAD_ADVICE, running_method
 
 logger = logging.getLogger("bigmachine.machine")
 
@@ -35,8 +36,11 @@ class LoopWatch:
         self._thread = threading.get_ident()
 
     def start(self) -> None:
-        """Watch from a thread of its own, until the loop ends."""
-        threading.Thread(target=self._watch, name="bigmachine watch", daemon=True).start()
+        """Watch from a thread of its own, until the loop ends; `UsageError` if there is none."""
+        try:
+            threading.Thread(target=self._watch, name="bigmachine watch", daemon=True).start()
+        except RuntimeError as exc:
+            raise UsageError(f"the machine can start no thread; {THREAD_ADVICE}") from exc
 
     def _watch(self) -> None:
         while True:

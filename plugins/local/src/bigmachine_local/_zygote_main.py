@@ -18,6 +18,7 @@ When the driver's end closes, every machine is killed at once, and all that they
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
 import importlib
 import json
@@ -37,6 +38,10 @@ from ._variables import changes, native
 from ._zygote import LAUNCH_DESCRIPTORS, MESSAGE_BYTES
 
 _CANNOT_RUN = 127  # the status of a shell that finds no program
+_PROCESS_ADVICE = (
+    ": raise the limit of processes (`ulimit -u`, or `pids.max` of the control group), or start "
+    "fewer machines"
+)
 
 Entry = Callable[..., None]
 
@@ -96,7 +101,8 @@ def _serve(control: socket.socket, descendants: Descendants, entry: Entry | None
             try:
                 pid = os.fork()
             except OSError as exc:
-                reply = {"error": str(exc)}
+                advice = _PROCESS_ADVICE if exc.errno == errno.EAGAIN else ""
+                reply = {"error": f"{exc}{advice}"}
             else:
                 if pid == 0:
                     _run_machine(entry, control, descriptors)

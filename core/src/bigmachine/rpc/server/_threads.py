@@ -34,6 +34,12 @@ MAX_DETACHED = 500
 ABANDONED_SECONDS = 0.2
 """How long a method may take to end after it was cancelled before it is named."""
 
+THREAD_ADVICE = (
+    "raise the limit of its threads (`ulimit -u`, or `pids.max` of its control group), or run less "
+    "at once on its host"
+)
+"""What to do if the system lets a machine start no thread."""
+
 T = TypeVar("T")
 
 _KEPT_THREADS = 16  # when idle; more, if there are more processors
@@ -317,8 +323,7 @@ def _refuse(job: ThreadJob) -> None:
             CallError(
                 UsageError(
                     f"{job.name}: the machine can start no thread for it, and none that it has "
-                    "will be free soon; raise the limit of its threads (`ulimit -u`, or `pids.max` "
-                    "of its control group), or run less at once on its host"
+                    f"will be free soon; {THREAD_ADVICE}"
                 )
             )
         )
