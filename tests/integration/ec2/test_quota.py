@@ -11,7 +11,7 @@ from bigmachine_ec2._image import Image
 from bigmachine_ec2._instance_types import InstanceType
 from bigmachine_ec2._network import Subnet
 from bigmachine_ec2._offers import Offer
-from bigmachine_ec2._quota import quota_code
+from bigmachine_ec2._quota import Quota, check_quotas, quota_code
 
 ON_DEMAND, SPOT = "L-1216C47A", "L-34B43A08"
 SPOT_G = "L-3819A6DF"
@@ -75,6 +75,19 @@ def test_used_up_market_is_no_error_if_another_may_have_quota(run, aws, quotas):
 
     aws.quotas = dict(quotas)
     run(test)
+
+
+def test_offer_that_the_quota_allows_none_of_is_left_out():
+    spot, on_demand, unknown = offers = [
+        offer("c7i.large", "spot"),
+        offer("c7i.large", "on-demand"),
+        offer("mac2.metal", "on-demand"),
+    ]
+    quotas = {
+        code: Quota(code, "its quota", vcpus) for code, vcpus in {SPOT: 1, ON_DEMAND: 2}.items()
+    }
+    assert check_quotas(offers, quotas, region="us-east-1") == (on_demand, unknown)
+    assert check_quotas([spot], {}, region="us-east-1") == (spot,)
 
 
 def test_more_machines_than_the_quota_allows_is_a_warning(run, aws, caplog):

@@ -108,6 +108,17 @@ def test_quota_that_does_not_count_or_leaves_another_offer_is_no_error(run, gce)
     planning(run, test)
 
 
+def test_what_a_quota_allows_none_of_is_not_asked_for(run, gce):
+    async def test(planner):
+        types = ["n2-standard-2", "e2-standard-2"]
+        for metric, left in (("N2_CPUS", "e2-standard-2"), ("CPUS", "n2-standard-2")):
+            gce.quotas.limits = {(R, metric): 1}
+            made = await planner.plan(machine_type=types)
+            assert {offer.machine_type.name for offer in made.offers} == {left}
+
+    planning(run, test)
+
+
 @pytest.mark.parametrize("method", ["regions.get", "projects.get"])
 def test_unknown_quotas_are_not_zero(run, gce, method):
     gce.quotas.are_unknown = True

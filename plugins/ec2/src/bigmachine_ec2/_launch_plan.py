@@ -68,7 +68,7 @@ async def make_launch_plan(api: Api, o: Ec2Options, *, address_service_url: str)
         )
     offers = tuple(list_offers(o, types, images, network))
     quotas = await find_quotas(api, offers)
-    check_quotas(offers, quotas, region=api.region)
+    offers = check_quotas(offers, quotas, region=api.region)
     return LaunchPlan(network, offers, tuple(allow), quotas)
 
 

@@ -74,9 +74,15 @@ async def find_quotas(api: Api, offers: Sequence[Offer]) -> dict[str, Quota]:
     return found
 
 
-def check_quotas(offers: Sequence[Offer], quotas: Mapping[str, Quota], *, region: str) -> None:
-    """Raise `StartError` if the quotas do not allow a single machine."""
-    if max_machines(offers, quotas) == 0:
+def check_quotas(
+    offers: Sequence[Offer], quotas: Mapping[str, Quota], *, region: str
+) -> tuple[Offer, ...]:
+    """Return the offers of which the quotas allow at least one machine, or are unknown.
+
+    Raises `StartError` if there are none.
+    """
+    possible = tuple(offer for offer in offers if max_machines([offer], quotas) != 0)
+    if not possible:
         listed = "; ".join(map(str, quotas.values()))
         least = min(offer.instance_type.vcpus for offer in offers)
         raise StartError(
@@ -85,6 +91,7 @@ def check_quotas(offers: Sequence[Offer], quotas: Mapping[str, Quota], *, region
             f"(Service Quotas, Amazon EC2; it takes hours or days), or use other types, another "
             f"market or another region"
         )
+    return possible
 
 
 def warn_of_quotas(offers: Sequence[Offer], quotas: Mapping[str, Quota], *, count: int) -> None:

@@ -57,9 +57,9 @@ async def make_launch_plan(api: Api, o: GcpOptions, *, address_service_url: str)
     images = then.add(lambda: find_images(api, image=o.image, disk=o.disk, types=types))
     allow = then.add(lambda: _find_allow(api, o, network.result, address_service_url))
     await then.run()
-    offers = tuple(list_offers(o, types, images.result, place.zones))
-    quotas.result.check(offers)
-    return LaunchPlan(place.region, network.result, offers, allow.result, quotas.result)
+    offers = [*list_offers(o, types, images.result, place.zones)]
+    offers = quotas.result.check(offers)
+    return LaunchPlan(place.region, network.result, tuple(offers), allow.result, quotas.result)
 
 
 async def _find_types(api: Api, o: GcpOptions, place: Place) -> Sequence[MachineType]:
