@@ -27,6 +27,15 @@ def test_client_has_each_method_of_the_supervisor_and_no_other() -> None:
     assert {*method_names(SupervisorClient)} == served - {*PICKLED} - OF_OTHER_MACHINES
 
 
+def test_supervisor_has_no_method_that_needs_a_thread_or_a_lane() -> None:
+    functions = [getattr(Supervisor, name) for name in method_names(Supervisor)]
+    assert [
+        each.__name__
+        for each in functions
+        if not (inspect.iscoroutinefunction(each) or inspect.isasyncgenfunction(each))
+    ] == []
+
+
 @pytest.mark.parametrize("name", method_names(SupervisorClient))
 def test_method_of_the_client_calls_that_of_the_supervisor_as_it_is(name: str) -> None:
     theirs = getattr(Supervisor, name)

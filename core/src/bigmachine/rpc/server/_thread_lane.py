@@ -146,11 +146,9 @@ class ThreadLane(ServedLane):
         stream = frame.stream
         del frame  # it may be large, and the call may be long
         with self._lock:
-            begins = not self._has_ended
-            if begins and not method.is_of_supervisor:
-                begins = not pools.ledger.is_closed  # as in `Call.start`
-                self.begun += begins
-            if begins:
+            begins = not (self._has_ended or pools.ledger.is_closed)  # as in `Call.start`
+            if begins:  # the supervisor's methods are async, so it is one of a service
+                self.begun += 1
                 self.call = call
         if not begins:
             call.cancel()  # its span has begun
