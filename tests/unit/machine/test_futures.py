@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import concurrent.futures
+import gc
 import logging
 import threading
 import traceback
@@ -17,6 +18,7 @@ import pytest
 import trio
 
 import bigmachine as bm
+from bigmachine.machine import _unasked_error
 from bigmachine.testing import InProcessSystem
 from tests.support.waiting import until
 
@@ -103,6 +105,46 @@ def in_callback(future: Future[Any], function: Callable[[Future[Any]], object]) 
 
     future.add_done_callback(callback)
     return outcome.result(60)
+
+
+# -- errors that nobody asks for -----------------------------------------------
+
+
+@pytest.fixture
+def unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody has asked for an error of any method so far."""
+    monkeypatch.setattr(_unasked_error, "_known_methods", set())
+
+
+def test_error_that_nobody_asks_for_is_logged_once_for_each_method(unknown, machine, caplog):
+    machine.submit("Work.fail")
+    until(lambda: "nobody has asked for its outcome" in caplog.text)
+    [record] = caplog.records
+    assert (record.name, record.levelno) == ("bigmachine", logging.WARNING)
+    assert record.getMessage().startswith("Work.fail on m0, which was submitted, has failed")
+    assert "LookupError: not there" in caplog.text
+    futures = [machine.submit("Work.fail") for _ in range(3)]
+    assert concurrent.futures.wait(futures, timeout=60).not_done == set()
+    futures.clear()
+    gc.collect()
+    assert caplog.records == [record]
+
+
+def test_error_is_not_logged_if_anybody_has_asked_for_one_of_its_method(unknown, machine, caplog):
+    futures = [machine.submit("Work.fail") for _ in range(3)]
+    with pytest.raises(LookupError):
+        futures[0].result(60)
+    assert concurrent.futures.wait(futures, timeout=60).not_done == set()
+    futures.clear()
+    empty = machine.submit("Work.empty")
+    assert isinstance(empty.exception(60), Empty)
+    del empty
+    hanging = begun(machine)
+    hanging.cancel()
+    del hanging
+    gc.collect()
+    machine.call("Work.add", 1)
+    assert caplog.records == []
 
 
 # -- states --------------------------------------------------------------------

@@ -99,13 +99,15 @@ async def await_task_lane(it: Client) -> None:
             await trio.sleep(0.001)
 
 
-async def await_loop_lane(it: Client) -> None:
-    """Return once a thread's call of an ``async def`` method takes a lane."""
+async def await_loop_lane(it: Client, *methods: str) -> None:
+    """Return once a thread's call of an ``async def`` method takes a lane, as of these methods."""
     with trio.fail_after(60):
         while (outcome := await by_thread(it, "S.anywhere")) is None:
             await trio.sleep(0.001)
     assert outcome.unwrap() == "in the loop"
     assert any(isinstance(lane, LoopLane) for lane in served(it))
+    for method in methods:
+        it.lanes.runs_in_loop(method)
 
 
 def served(it: Client) -> list[Any]:
@@ -184,8 +186,7 @@ def test_generator_is_refused_and_leaves_later_calls_their_results() -> None:
     async def main() -> None:
         async with client(Work()) as it:
             await await_task_lane(it)
-            await await_loop_lane(it)
-            it.lanes.runs_in_loop("S.items_in_loop")
+            await await_loop_lane(it, "S.items_in_loop")
             for outcome in (
                 await by_task(it, "S.items"),
                 await by_thread(it, "S.items_in_loop"),
@@ -219,8 +220,7 @@ def test_def_method_over_a_lane_to_the_loop_is_called_all_the_same() -> None:
 
     async def main() -> None:
         async with client(Work()) as it:
-            await await_loop_lane(it)
-            it.lanes.runs_in_loop("S.add")
+            await await_loop_lane(it, "S.add")
             outcome = await by_thread(it, "S.add", 1, 2)
             assert outcome is not None
             assert outcome.unwrap() == 3
@@ -252,8 +252,7 @@ def test_thread_that_waits_no_longer_cancels_its_async_method() -> None:
     async def main() -> None:
         work = Work()
         async with client(work) as it:
-            await await_loop_lane(it)
-            it.lanes.runs_in_loop("S.wait")
+            await await_loop_lane(it, "S.wait")
             [lane] = [each for each in served(it) if isinstance(each, LoopLane)]
 
             def time_left() -> float:
@@ -280,8 +279,7 @@ def test_end_of_a_lane_ends_its_call_at_both_ends(method: str, end: str) -> None
         work = Work()
         async with client(work) as it, trio.open_nursery() as nursery:
             await await_task_lane(it)
-            await await_loop_lane(it)
-            it.lanes.runs_in_loop("S.wait")
+            await await_loop_lane(it, "S.wait")
             found: list[Any] = []
 
             async def call() -> None:
@@ -312,8 +310,7 @@ def test_machine_that_ends_cancels_calls_of_a_lane_to_its_loop() -> None:
     async def main() -> None:
         work = Work()
         async with client(work) as it, trio.open_nursery() as nursery:
-            await await_loop_lane(it)
-            it.lanes.runs_in_loop("S.wait")
+            await await_loop_lane(it, "S.wait")
             nursery.start_soon(by_thread, it, "S.wait")
             await eventually(lambda: work.events == ["begun"])
             [metric] = [m for m in it.server.metrics() if m.name == "bigmachine_calls_in_flight"]
@@ -332,8 +329,7 @@ def test_call_of_a_lane_that_has_just_ended_counts_as_one_that_is_cancelled() ->
     async def main() -> None:
         work = Work()
         async with client(work) as it, trio.open_nursery() as nursery:
-            await await_loop_lane(it)
-            it.lanes.runs_in_loop("S.wait")
+            await await_loop_lane(it, "S.wait")
             nursery.start_soon(by_thread, it, "S.wait")
             await eventually(lambda: work.events == ["begun"])
             [lane] = [each for each in served(it) if isinstance(each, LoopLane)]

@@ -12,7 +12,7 @@
   all machines of a session the same.
 * Calls: `_calls` makes each, by `_call_options` and `_time_limits`; `_observed_call` tells
   observers. What `stream` returns is `_async_stream`, what `submit` returns `_future`, on machines
-  `_yielding_future`; with `_callbacks`, `_submitted` and `_unfinished`.
+  `_yielding_future`; with `_callbacks`, `_submitted`, `_unfinished` and `_unasked_error`.
 * Output: it comes from the system, or over the wire (`_log`), is cut into lines (`_output`) and
   shown (`_stderr`, `_stderr_entries`, `_pace`, `_text_streams`) beside a live table (`_screen`), or
   read (`_log_lines`). Its log records are handled by `_handle_record`.

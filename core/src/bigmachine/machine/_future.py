@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import trio
 from outcome import Error, Outcome, Value
 
-from ..errors import BigmachineError, UsageError
+from ..errors import BigmachineError, MachineError, UsageError
 from ..rpc import Connection, PickledCall, loaded
 from ..services._tracebacks import short_traceback, shorten_traceback
 from ._calls import Calls
 from ._observed_call import ObservedCall
+from ._unasked_error import UnaskedError
 from ._unfinished import UNTRIED, Unfinished
 from ._yielding_future import YieldingFuture
 
@@ -91,6 +92,7 @@ class LoopFuture(YieldingFuture[T]):
         elif type(outcome) is Error:
             error = outcome.error
             shorten_traceback(error)
+            self.note_failed(error)
         # The loop must not wait for a thread: one that a signal handler, or a __del__, has
         # interrupted while it holds this lock may wait for the loop.
         if self._condition.acquire(blocking=False):
@@ -100,6 +102,9 @@ class LoopFuture(YieldingFuture[T]):
                 self._condition.release()
         else:
             self._portal.run_in_thread(functools.partial(self.finish, result, error))
+
+    def note_failed(self, error: BaseException) -> None:
+        """Take note of what the work has raised, in the loop."""
 
     def _invoke_callbacks(self) -> None:
         """Do what is due before the user's callbacks run, then run these."""
@@ -153,6 +158,7 @@ class CallFuture(LoopFuture[Any]):
     _connection: Connection | None = None  # while it waits there for the reply to
     _number = 0
     _timeout = math.inf  # other than that while it has a limit for which it needs no task
+    _unasked: UnaskedError | None = None  # what it raised, if that is not what others log
 
     def __init__(
         self, portal: Loop, calls: Calls, call: PickledCall, unfinished: Unfinished = UNTRIED
@@ -265,6 +271,14 @@ class CallFuture(LoopFuture[Any]):
         if type(call) is ObservedCall:
             call.ended(outcome)
         super().resolve(outcome)
+
+    def note_failed(self, error: BaseException) -> None:
+        if not isinstance(error, MachineError | LoopEnded) and not self.is_cancelled:
+            self._unasked = UnaskedError(self._method, self._calls.machine, error)
+
+    def note_asked(self) -> None:
+        if self._unasked is not None:
+            self._unasked.ask()
 
     def _replied(self, reply: object) -> None:
         connection, self._connection = self._connection, None

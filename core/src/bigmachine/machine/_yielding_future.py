@@ -47,6 +47,7 @@ class YieldingFuture(concurrent.futures.Future[T]):
         error = self._exception
         if error is None:  # one whose bool() is False counts
             return self._result  # type: ignore[no-any-return]
+        self.note_asked()
         try:
             raise error
         finally:
@@ -56,7 +57,12 @@ class YieldingFuture(concurrent.futures.Future[T]):
         """Return what the work raised, or None."""
         if self._state != FINISHED:
             self._wait(timeout)
+        if self._exception is not None:
+            self.note_asked()
         return self._exception
+
+    def note_asked(self) -> None:
+        """Take note that somebody asks for what the work has raised."""
 
     def add_done_callback(self, fn: Any) -> None:
         """Call ``fn`` with the future when it is done."""
