@@ -17,6 +17,7 @@ HOSTILE = "tests/unit/rpc/test_hostile_peers.py"
 FRAMES = "tests/unit/rpc/test_frames.py"
 BOOT = "tests/unit/boot/test_program.py"
 SERVER = "tests/unit/boot/test_boot_server.py"
+DEBUG = "tests/unit/debug/test_debug_server.py"
 TESTS = {
     "rpc.server._admission.MAX_STRANGERS": (
         ADMISSION,
@@ -100,6 +101,9 @@ TESTS = {
         ADMISSION,
         "test_response_over_limit_is_refused_while_it_comes",
     ),
+    "debug._server.MAX_CONNECTIONS": (DEBUG, "test_connections_are_bounded_and_the_page_goes_on"),
+    "debug._http.HEAD_SECONDS": (DEBUG, "test_client_that_sends_no_request_is_disconnected"),
+    "debug._http.MAX_HEAD_BYTES": (DEBUG, "test_head_without_end_is_not_read_for_ever"),
     "boot.vm.log.LOG_BYTES": (
         "tests/integration/vm/test_output.py",
         "test_endless_output_is_kept_in_two_files_of_bounded_size",

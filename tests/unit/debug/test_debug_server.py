@@ -21,7 +21,7 @@ from prometheus_client.openmetrics import parser
 import bigmachine as bm
 from bigmachine.debug import _measures
 from bigmachine.debug._board import STOPPED_KEPT, StatusBoard
-from bigmachine.debug._http import Request, Response, serve_connection
+from bigmachine.debug._http import HEAD_SECONDS, Request, Response, serve_connection
 from bigmachine.debug._measures import PERIOD, Measures
 from bigmachine.debug._server import MAX_CONNECTIONS
 from bigmachine.profiling._sampler import Sampler
@@ -441,6 +441,20 @@ def test_head_without_end_is_not_read_for_ever(base, get):
     ):
         peer.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 50_000_000)
     assert get("/status.json").status_code == 200
+
+
+def test_client_that_sends_no_request_is_disconnected():
+    async def nothing(request: Request) -> Response:
+        raise AssertionError(request)
+
+    async def test() -> float:
+        client, server = trio.testing.memory_stream_pair()
+        await client.send_all(b"GET / HTTP/1.1\r\n")
+        await serve_connection(server, nothing)
+        assert await client.receive_some() == b""
+        return trio.current_time()
+
+    assert trio.run(test, clock=jumping_clock()) == pytest.approx(HEAD_SECONDS, abs=1)
 
 
 def test_connection_is_used_for_several_requests(base, token):

@@ -12,10 +12,14 @@ import trio
 
 from ..errors import BigmachineError, UsageError
 
-_HEAD_SECONDS = 60.0  # a browser keeps idle connections for some time
+HEAD_SECONDS = 60.0
+"""How long the head of a request may take; a browser keeps idle connections for some time."""
+
+MAX_HEAD_BYTES = 16 << 10
+"""The longest head of a request."""
+
 _SEND_SECONDS = 30.0
 _END_SECONDS = 0.5  # for the end of a body, when the session is over
-_MAX_HEAD_BYTES = 16 << 10
 _READ_BYTES = 16 << 10
 
 
@@ -57,12 +61,12 @@ _HEADERS = {
 
 async def serve_connection(stream: trio.abc.Stream, handler: Handler) -> None:
     """Answer the requests of one connection until it ends, or its peer is too slow."""
-    http = h11.Connection(h11.SERVER, max_incomplete_event_size=_MAX_HEAD_BYTES)
+    http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD_BYTES)
     with contextlib.suppress(trio.BrokenResourceError, trio.TooSlowError, OSError):
         async with stream:
             while True:
                 try:
-                    with trio.fail_after(_HEAD_SECONDS):
+                    with trio.fail_after(HEAD_SECONDS):
                         request = await _next_request(stream, http)
                 except h11.RemoteProtocolError:
                     await _send(stream, http, Response(400, b"not a valid request\n"))
