@@ -189,6 +189,14 @@ def test_unreadable_metadata_does_not_affect_other_systems(install) -> None:
     assert load_system("fine").name == "Fine"
 
 
+def test_error_for_missing_default_system_blames_no_variable(monkeypatch) -> None:
+    monkeypatch.delenv("BIGMACHINE_SYSTEM", raising=False)
+    monkeypatch.setattr(sys, "path", [])
+    with pytest.raises(UnknownSystemError, match="^no system 'local' is installed") as caught:
+        choose_system(None)
+    assert "To add 'local': " in str(caught.value)
+
+
 def test_import_path_is_scanned_once(install) -> None:
     install("fine", "[bigmachine.systems]\nfine = fine:Fine", fine=SYSTEM.format(name="Fine"))
     _entrypoints._scan.cache_clear()

@@ -76,7 +76,7 @@ examples:
   bigmachine new-backend NAME  write a package with a new backend
 
 exit status: 0 if all is well; 1 if a check failed, or a system that was named
-could not be queried; 2 after an error; 130 after Ctrl-C; of run, the program's
+could not be queried; 2 after an error; 130 after Ctrl-C; of run and ssh, theirs
 """
 
 _USAGE = 2  # the exit status of argparse for a wrong command line

@@ -58,10 +58,11 @@ def choose_system(
     """
     if system is None:
         system = default_system()
-        try:
-            load_system(system)
-        except UnknownSystemError as error:
-            raise UnknownSystemError(f"{SYSTEM_VARIABLE}: {error}") from None
+        if os.environ.get(SYSTEM_VARIABLE):
+            try:
+                load_system(system)
+            except UnknownSystemError as error:
+                raise UnknownSystemError(f"{SYSTEM_VARIABLE}: {error}") from None
     if isinstance(system, System):
         if keywords or profile is not None:
             given = ", ".join(map(repr, keywords or ["profile"]))

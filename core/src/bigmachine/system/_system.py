@@ -378,7 +378,7 @@ class System:
             yield notice
 
     def _lacks(self, capability: Capability) -> NotSupportedError:
-        return NotSupportedError(f"system {self.name!r} has no {capability!r} capability")
+        return NotSupportedError(f"system {self.name!r} has no capability '{capability}'")
 
 
 def gives_notices(system: System) -> bool:
