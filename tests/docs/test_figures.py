@@ -20,9 +20,10 @@ from bigmachine.boot.vm import builder, program, tools
 from bigmachine.boot.vm.common import CHUNK_BYTES as BOOT_CHUNK_BYTES
 from bigmachine.boot.vm.log import LOG_BYTES
 from bigmachine.cli import _BROKEN_PIPE, _INTERRUPTED, _USAGE
-from bigmachine.cloud import CONTACT_SECONDS
+from bigmachine.cloud import CONTACT_SECONDS, CloudSystem
 from bigmachine.cloud._retries import _CANCELLED_SECONDS
 from bigmachine.cloud._system import _METAL_BOOT_TIMEOUT
+from bigmachine.cloud.guest import _files
 from bigmachine.debug import _board, _measures
 from bigmachine.debug._board import StatusBoard
 from bigmachine.debug._server import DebugServer
@@ -50,16 +51,23 @@ from bigmachine.session._arguments import DEFAULT_DEBUG_ADDRESS
 from bigmachine.system import CloudOptions, System, _launch
 from bigmachine.system._options import describe_options
 from bigmachine.testing import InProcessOptions, InProcessSystem
+from bigmachine.testing.conformance import Suite
+from bigmachine.testing.conformance._clauses import Tier, clause_of
+from bigmachine.testing.conformance._config import SuiteConfig
 from bigmachine.testing.faults import Fault
 from bigmachine.worker import _exit, _serve, _service_store, _supervisor
 from bigmachine.worker._loop_watch import LoopWatch
-from bigmachine_azure import AzureOptions
+from bigmachine_azure import AzureOptions, _deallocation, _delete_vm
+from bigmachine_azure import _notices as azure_notices
 from bigmachine_azure import _tags as azure_tags
 from bigmachine_ec2 import Ec2Options
 from bigmachine_ec2 import _notices as ec2_notices
+from bigmachine_ec2 import _prices as ec2_prices
 from bigmachine_ec2 import _tags as ec2_tags
-from bigmachine_gcp import GcpOptions
+from bigmachine_gcp import GcpOptions, _delete_instance, _price_cache
 from bigmachine_gcp import _labels as gcp_labels
+from bigmachine_gcp import _launch as gcp_launch
+from bigmachine_gcp._launch_specification import MAX_RUN_SECONDS
 from bigmachine_local import LocalSystem
 from tests.docs.markdown import ROOT, section
 
@@ -275,6 +283,33 @@ FIGURES = [
         "ec2.md",
         f"as a boot may take: {System.boot_timeout:g} seconds, or {_METAL_BOOT_TIMEOUT:g} for bare",
     ),
+    ("ec2.md", f"older than {spelt(ec2_prices._SPOT_SECONDS, 600.0, 'ten minutes')}"),
+    ("ec2.md", f"Together they may be {_files._MAX_BYTES // MIB} MiB"),
+    (
+        "gcp.md",
+        f"or {whole(MAX_RUN_SECONDS / 86400)} days, the longest that Google allows",
+    ),
+    ("gcp.md", f"It tries for {_delete_instance.MAX_SECONDS} seconds"),
+    ("gcp.md", f"kept for {spelt(_price_cache._MAX_AGE_SECONDS, 86400.0, 'a day')} in"),
+    (
+        "gcp.md",
+        f"operation, {spelt(gcp_launch._OPERATION_SECONDS, 30.0, 'half a minute')} at most",
+    ),
+    ("azure.md", f"goes on for {_delete_vm.REFUSED_SECONDS // 60} minutes: an identity"),
+    ("azure.md", f"it goes on for {spelt(_delete_vm.MAX_SECONDS, 86400, 'a day')}: a VM"),
+    ("azure.md", f"tries for {spelt(_delete_vm.SHUTDOWN_SECONDS, 30, 'half a minute')}"),
+    (
+        "azure.md",
+        f"reads the events every {WORDS[whole(azure_notices._POLL_SECONDS)]} seconds",
+    ),
+    (
+        "azure.md",
+        f"moves away every {WORDS[whole(_deallocation._RENEW_SECONDS / 3600)]} hours",
+    ),
+    *(
+        (page, f"{WORDS[whole(CONTACT_SECONDS / 60)]} minutes after its boot if no driver")
+        for page in ("gcp.md", "azure.md")
+    ),
     (
         "ec2.md",
         f"asks its metadata service every {WORDS[whole(ec2_notices._POLL_SECONDS)]} seconds",
@@ -355,6 +390,44 @@ def test_options_of_in_process_machines_are_documented() -> None:
     rows = re.findall(r"^\| `(\w+)` \| ([\d.]+) \|", (DOCS / "testing.md").read_text(), re.M)
     options = describe_options(InProcessOptions, system_name="")
     assert rows == [(option.name, str(option.default)) for option in options]
+
+
+def test_what_a_suite_tells_the_kit_is_documented() -> None:
+    text = section(DOCS / "writing-a-backend.md", "The fixture")
+    documented = set(re.findall(r"^\| `(\w+)(?:\(\w*\))?` \|", text, re.M))
+    assert documented == {each.name for each in dataclasses.fields(SuiteConfig)}
+    assert f"in seconds: {Suite.timeout:g}, or more" in text
+
+
+@pytest.mark.parametrize("page", ["ec2.md", "gcp.md"])
+def test_number_of_tests_that_cost_money_is_documented(page: str) -> None:
+    kit = [clause_of(Suite, name) for name in dir(Suite) if name.startswith("test_")]
+    can = {None, *CloudSystem.capabilities}
+    paid = [clause for clause in kit if clause.tier is not Tier.OFFLINE and clause.needs in can]
+    assert f"{len(paid)} tests start two machines each" in (DOCS / page).read_text()
+
+
+# Between bigmachine's own processes, and not for users.
+INTERNAL_VARIABLES = {
+    "BIGMACHINE_CONFORMANCE",
+    "BIGMACHINE_HEARTBEAT",
+    "BIGMACHINE_LOG",
+    "BIGMACHINE_PYTHONPATH",
+    "BIGMACHINE_STARTED_BY",
+}
+
+
+def test_environment_variables_are_documented() -> None:
+    sources = [
+        path.read_text()
+        for folder in ("core/src", "plugins")
+        for path in (ROOT / folder).rglob("*.py")
+    ]
+    read = {name for text in sources for name in re.findall(r'= "(BIGMACHINE_[A-Z_]+)"', text)}
+    read |= {name for text in sources for name in re.findall(r'get\("(BIGMACHINE_\w+)"', text)}
+    pages = "".join(page.read_text() for page in DOCS.glob("*.md"))
+    undocumented = {name for name in read if not re.search(rf"{name}\b", pages)}
+    assert undocumented == INTERNAL_VARIABLES
 
 
 def test_pages_of_debug_server_are_documented() -> None:
