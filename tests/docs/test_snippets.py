@@ -127,6 +127,8 @@ def test_documented_backend_has_less_than_40_lines(page):
     assert end
     lines = [line for line in source[begin : end.start()].splitlines() if line.strip()]
     assert 20 < len(lines) < 40
+    methods = set(re.findall(r"async def (\w+)", "\n".join(lines))) - {"setup"}
+    assert methods == {"launch", "stop", "shutdown"}  # the three that the README says are enough
 
 
 @pytest.mark.long
