@@ -7,7 +7,7 @@
     ├ PluginError                   broken or duplicate plugin (cause chained)
     │ └ UnknownSystemError(LookupError)
     ├ NotSupportedError             an optional capability the system lacks
-    ├ IncompleteListError .found    a provider could not list all that sessions have
+    ├ IncompleteListError temporary a provider could not list all: .found is what it did
     ├ StartError                    refused by the provider: quota, credentials, capacity
     ├ MachineError   .machine
     │ ├ BootError                   phase, console tail
