@@ -25,7 +25,7 @@ def test_help_shows_commands_and_examples(capsys) -> None:
     assert caught.value.code == 0
     out = capsys.readouterr().out
     assert "systems" in out
-    assert "bigmachine systems NAME" in out
+    assert "bigmachine systems local" in out
     assert all(len(line) <= 80 for line in out.splitlines())
 
 

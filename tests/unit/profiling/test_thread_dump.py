@@ -46,6 +46,13 @@ def test_equal_stacks_are_shown_once_and_what_runs_comes_first():
     assert str(dump.filter(machine="m1")).startswith("1 thread, 0 tasks on 1 machine: m1\n")
 
 
+def test_stacks_that_differ_only_in_hidden_frames_are_shown_once():
+    other = replace(stack("m1", "b"), frames=(WORK, OURS._replace(line=9)))
+    dump = ThreadDump((stack("m0", "a"), other), taken_at=0)
+    assert "2 threads wait: m0 a, m1 b" in str(dump)
+    assert "1 thread waits: m1 b" in dump.text(full=True)
+
+
 def test_frames_of_bigmachine_are_shown_only_on_request():
     own = replace(stack("m0", "loop", kind="task"), is_users=(False, False))
     dump = ThreadDump((stack("m0", "a"), own), taken_at=0)

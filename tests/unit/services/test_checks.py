@@ -95,6 +95,7 @@ def test_methods_of_callable_service_can_be_called_too(machine):
         ("double.run", "service 'double' has no method 'run'; call 'double' itself$"),
         ("doubler.tripel", "call 'doubler' itself; did you mean 'triple'\\? There are: triple$"),
         ("double.", "service 'double' has no method ''; call 'double' itself$"),
+        ("triple", "no service 'triple' here; call the method as 'doubler.triple'$"),
     ],
 )
 def test_error_for_unknown_name_says_what_can_be_called(machine, name, message):

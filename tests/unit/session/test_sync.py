@@ -235,11 +235,13 @@ def test_typed_stub_calls_and_streams(machine):
 
 def test_attribute_by_its_name_elsewhere_says_what_it_is_called_here(session, machine):
     stream = machine.stream("Work.count", 1)
+    of_machine = "' of one of its machines"
     for handle, name, here in (
         *((machine, "stop", "shutdown"), (machine, "kill", "cancel"), (machine, "id", "name")),
-        *((session, "close", "shutdown"), (session, "call", "machines"), (stream, "stop", "close")),
+        *((session, "close", "shutdown"), (stream, "stop", "close")),
+        *((session, "call", "call" + of_machine), (session, "map", "submit" + of_machine)),
     ):
-        with pytest.raises(AttributeError, match=f"attribute '{name}'; did you mean '{here}'"):
+        with pytest.raises(AttributeError, match=f"attribute '{name}'; did you mean '{here}"):
             getattr(handle, name)
     with pytest.raises(AttributeError, match="has no attribute 'nothing'$"):
         machine.nothing

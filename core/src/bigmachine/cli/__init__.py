@@ -58,22 +58,11 @@ _COMMANDS = (
 
 _EXAMPLES = """\
 examples:
-  bigmachine systems           list the installed systems and their options
-  bigmachine systems NAME      list the options of one system
-  bigmachine check NAME        show whether sessions would work, at no cost
-  bigmachine doctor            find out what is wrong, and what to do
-  bigmachine env SCRIPT        show what would be sent to the machines
-  bigmachine run SCRIPT        run a program on a system of your choice
-  bigmachine ps                list running sessions, resources, and their cost
-  bigmachine top               show the machines of a running session, live
-  bigmachine logs              print the output of a session's machines
-  bigmachine ssh m0            log in to a machine of a session
-  bigmachine profile           show where the time of a running session goes
-  bigmachine threads           show what machines do now, or wait for
-  bigmachine dump              write all that a session shows to a file
-  bigmachine reap              free what dead drivers have left
-  bigmachine conformance NAME  prove that a backend keeps its contract
-  bigmachine new-backend NAME  write a package with a new backend
+  bigmachine systems local             list the options of one system
+  bigmachine check ec2 -o region=us-east-1
+  bigmachine run train.py --system ec2 -o instance_type=c7i.xlarge -- --epochs 3
+  bigmachine logs -f m0                follow the output of one machine
+  bigmachine profile --flame cpu.html  draw where the time goes
 
 exit status: 0 if all is well; 1 if a check failed, or a system that was named
 could not be queried; 2 after an error; 130 after Ctrl-C; of run and ssh, theirs

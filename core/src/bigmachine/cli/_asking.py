@@ -49,7 +49,8 @@ async def opened(
     system = choose_system(name, profile=profile, texts=options)
     if Capability.INSTANCES not in system.capabilities:
         raise NotSupportedError(
-            f"system {name!r} has no 'instances' capability: it can't list what it has made"
+            f"system {name!r} can't list what it has made (it has no capability 'instances'); "
+            f"`bigmachine ps {name}` shows its sessions that run on this computer"
         )
     hooks = Plugins(system, installed=load_observers()).hooks
     try:

@@ -19,7 +19,8 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "run",
         help="run a program whose sessions name no system on one of your choice",
-        usage="bigmachine run [-h] SCRIPT [--system NAME] [-o KEY=VALUE] [-- ARGUMENT ...]",
+        usage="bigmachine run [-h] SCRIPT [--system NAME] [-o KEY=VALUE]\n"
+        "                      [-- ARGUMENT ...]",
         description="Run a Python program: sessions that it opens as Session(), without a system, "
         "are on the one that you name, with your options. A program that names its system keeps "
         "it. The exit status is the program's.",

@@ -36,8 +36,8 @@ NOT_TRACED = Frame("[not traced]")
 OTHER_MEMORY = Frame("[other memory]")
 
 BY_TYPE = (
-    "by type, not by place: to see places, use heap(seconds=...), or start machines with "
-    'environ={"PYTHONTRACEMALLOC": "16"}'
+    "by type, not by place. To see places, look for a while (seconds=30, or --seconds 30), or "
+    'start machines with environ={"PYTHONTRACEMALLOC": "16"}'
 )
 NOT_ALL = "only of the {:,} objects that were found first"
 ALL_TRACED = "what is alive of all that was allocated since tracing began"

@@ -71,7 +71,7 @@ class ThreadDump:
         groups: dict[tuple[object, ...], list[ThreadStack]] = {}
         shown = [stack for stack in self.stacks if full or _is_users(stack)]
         for stack in shown:
-            key = (stack.kind, stack.is_running, stack.method, stack.frames)
+            key = (stack.kind, stack.is_running, stack.method, _shown(stack, full=full))
             groups.setdefault(key, []).append(stack)
         ordered = sorted(
             groups.values(),
@@ -164,9 +164,7 @@ def _heading(group: list[ThreadStack]) -> str:
 
 def _body(stack: ThreadStack, *, full: bool) -> str:
     lines: list[str] = []
-    frames = zip(stack.frames, stack.source, stack.is_users, strict=True)
-    shown = [(frame, source) for frame, source, is_users in frames if full or is_users]
-    for (frame, source), same in itertools.groupby(reversed(shown)):
+    for (frame, source), same in itertools.groupby(reversed(_shown(stack, full=full))):
         # A machine lacks the files of code that was sent by value.
         source = source or linecache.getline(frame.file, frame.line).strip()
         entry = [f"  {frame.function}"]
@@ -178,6 +176,12 @@ def _body(stack: ThreadStack, *, full: bool) -> str:
         if count > _MAX_REPEATED:
             lines.append(f"  [Previous line repeated {count - _MAX_REPEATED} more times]")
     return "\n".join(map(sanitize_line, lines))
+
+
+def _shown(stack: ThreadStack, *, full: bool) -> tuple[tuple[Frame, str], ...]:
+    """Return the frames that are shown, each with its source line, the innermost first."""
+    frames = zip(stack.frames, stack.source, stack.is_users, strict=True)
+    return tuple((frame, source) for frame, source, is_users in frames if full or is_users)
 
 
 _MAX_REPEATED = 3  # calls of itself that are shown, as in Python's tracebacks

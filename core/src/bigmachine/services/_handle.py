@@ -41,7 +41,10 @@ class Handle:
                 near = [other for other in _OTHER_NAMES.get(name, ()) if hasattr(cls, other)]
                 if not near or hasattr(cls, name):
                     raise
-                raise AttributeError(f"{exc}; did you mean {near[0]!r}?") from None
+                where = ""
+                if near[0] == "machines":  # calls are theirs, and not the session's
+                    near[0], where = "submit" if name == "map" else name, " of one of its machines"
+                raise AttributeError(f"{exc}; did you mean {near[0]!r}{where}?") from None
 
     def __copy__(self: T) -> T:
         return self

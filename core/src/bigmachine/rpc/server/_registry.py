@@ -127,10 +127,12 @@ class Services:
         service_name, dot, method_name = name.partition(".")
         service = self._objects.get(service_name)
         if service is None:
-            raise UsageError(
-                f"no service {service_name!r} here"
-                + _hint(service_name, [n for n in tuple(self._objects) if n != "Supervisor"])
-            )
+            services = {n: s for n, s in tuple(self._objects.items()) if n != "Supervisor"}
+            hint = _hint(service_name, [*services])
+            with_it = [n for n, s in services.items() if not dot and has_method(s, service_name)]
+            if with_it:
+                hint = f"; call the method as {f'{with_it[0]}.{service_name}'!r}"
+            raise UsageError(f"no service {service_name!r} here{hint}")
         if dot and has_method(service, method_name):
             function = getattr(service, method_name)
         elif not dot and callable(service):
