@@ -1,4 +1,4 @@
-"""The drawing in ``docs/index.md`` matches the folders and layers of ``core/src/bigmachine``."""
+"""The drawing in ``docs/code.md`` matches the folders and layers of ``core/src/bigmachine``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from tests.docs.markdown import ROOT, section, snippets
 
-INDEX = ROOT / "docs/index.md"
+PAGE = ROOT / "docs/code.md"
 PACKAGE = ROOT / "core/src/bigmachine"
 
 
@@ -22,7 +22,7 @@ class Line:
 
 
 def drawing() -> list[Line]:
-    [text] = [s.text for s in snippets(INDEX) if s.text.startswith("core/src/bigmachine/")]
+    [text] = [s.text for s in snippets(PAGE) if s.text.startswith("core/src/bigmachine/")]
     lines: list[Line] = []
     layer: int | None = None
     folders: list[str] = []
@@ -96,11 +96,11 @@ def test_only_init_module_has_no_layer():
 
 def listed_paths() -> list[str]:
     """Return the paths in the tables below "Where to look"."""
-    rows = re.findall(r"^\| .* \| (.*) \|$", section(INDEX, "Where to look"), re.M)
+    rows = re.findall(r"^\| .* \| (.*) \|$", section(PAGE, "Where to look"), re.M)
     return [path for row in rows for path in re.findall(r"`([\w./-]+)`", row)]
 
 
-def test_each_path_in_index_exists():
+def test_each_path_of_where_to_look_exists():
     def is_there(path: str) -> bool:
         base = ROOT if path.startswith(("plugins/", "tests/", "docs/")) else PACKAGE
         return (base / path).is_dir() if path.endswith("/") else (base / path).is_file()

@@ -9,7 +9,7 @@ Start machines, install services on them, call their methods::
         futures = [m.submit("PI.sample", 1_000_000) for m in machines]
         print(sum(f.result() for f in futures))
 
-``docs/index.md`` of the repository draws the layers of the code, and says which file does what.
+``docs/code.md`` of the repository draws the layers of the code, and says which file does what.
 """
 
 from __future__ import annotations
