@@ -334,6 +334,12 @@ def test_address_that_is_none_is_an_error(session, addr):
         bm.Session("local", debug=addr)
 
 
+def test_address_of_the_environment_that_is_none_names_its_variable(monkeypatch):
+    monkeypatch.setenv("BIGMACHINE_DEBUG", "3333")
+    with pytest.raises(bm.UsageError, match="^BIGMACHINE_DEBUG is on, off or an address: .*, not"):
+        bm.Session("local")
+
+
 def test_address_in_use_is_an_error_that_says_what_to_do(session, base):
     with pytest.raises(bm.UsageError, match="is in use, perhaps by another session: name another"):
         session.serve_debug(base.removeprefix("http://"))

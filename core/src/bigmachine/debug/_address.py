@@ -9,12 +9,12 @@ import socket
 from ..errors import UsageError
 
 
-def host_and_port(addr: str) -> tuple[str, int]:
-    """Split an address; raises `UsageError` if it is none."""
+def host_and_port(addr: str, *, setting: str = "debug") -> tuple[str, int]:
+    """Split an address; raises `UsageError`, which names the ``setting``, if it is none."""
     host, _, port = addr.rpartition(":") if isinstance(addr, str) else ("", "", "")
     host = host.removeprefix("[").removesuffix("]")
     if not host or not port.isascii() or not port.isdecimal() or int(port) > 65535:
-        raise UsageError(f"debug: an address is HOST:PORT, like '127.0.0.1:3333', not {addr!r}")
+        raise UsageError(f"{setting}: an address is HOST:PORT, like '127.0.0.1:3333', not {addr!r}")
     return host, int(port)
 
 

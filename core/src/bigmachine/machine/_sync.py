@@ -146,7 +146,11 @@ class Machine(Handle):
         return Machine(machine, self._portal)
 
     def call(self, method: Method, /, *args: Any, **kwargs: Any) -> Any:
-        """Call ``"Service.method"``, and wait for what it returns; see `AsyncMachine.call`."""
+        """Call ``"Service.method"``, and wait for what it returns.
+
+        What the method raises is raised here, and `MachineStopped` if the machine stops. All other
+        arguments are the method's: `with_options` sets a time limit. See `AsyncMachine.call`.
+        """
         self._portal.check_may_wait()
         calls = self._calls
         call = calls.pickle(method, args, kwargs)

@@ -38,7 +38,9 @@ def debug_address(debug: object) -> str | None:
 
     None is nowhere. Raises `UsageError`.
     """
+    setting = "debug"
     if debug is None:
+        setting = "BIGMACHINE_DEBUG is on, off or an address"
         text = os.environ.get("BIGMACHINE_DEBUG", "")
         is_on = is_switched_on(text) if text else False
         debug = text if is_on is None else is_on
@@ -49,7 +51,7 @@ def debug_address(debug: object) -> str | None:
             f"debug is the address of a page: write debug=True or "
             f"debug={DEFAULT_DEBUG_ADDRESS!r}, not {_short(debug)}"
         )
-    host_and_port(debug)
+    host_and_port(debug, setting=setting)
     return debug
 
 

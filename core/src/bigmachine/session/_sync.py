@@ -154,7 +154,12 @@ class Session(SessionRepr, Handle):
         wait: bool = True,
         **unknown: Never,
     ) -> list[Machine]:
-        """Start ``n`` machines; see `AsyncSession.start`."""
+        """Start ``n`` machines with ``services`` installed; return those that are ``RUNNING``.
+
+        Each gets its own copy of each service, ``environ`` on top of its environment, and ``argv``
+        (by default the driver's) as `sys.argv`. With ``wait=False``, returns once they are
+        launched. If all fail, `StartError` is raised; see `AsyncSession.start`.
+        """
         check_start(positional, unknown, wait)
         opened = self._open()
         machines = opened.run(
