@@ -305,6 +305,7 @@ def test_exception_that_cannot_be_raised_at_caller_is_remote_error(
             type_name, message = AS_REMOTE_ERROR[method]
             assert error.type_name.endswith(type_name)
             assert message in str(error)
+            assert not str(error).splitlines()[0].endswith(": ")
             assert f"in {method}\n" in error.traceback
             assert error.method == f"S.{method}"
             assert not error.temporary

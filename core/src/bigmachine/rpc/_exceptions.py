@@ -46,7 +46,7 @@ def load_exception(frame: Frame, *, addr: str, method: str, machine: str) -> Exc
     try:
         kind, message, remote_traceback, nodes, is_call_error, *failure = loads(frame)
         remote = RemoteError(
-            f"{method} raised {kind} on {machine}: {message}",
+            f"{method} raised {kind} on {machine}" + (f": {message}" if message else ""),
             addr=addr,
             method=method,
             type_name=kind,
