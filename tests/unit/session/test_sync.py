@@ -245,6 +245,11 @@ def test_attribute_by_its_name_elsewhere_says_what_it_is_called_here(session, ma
             getattr(handle, name)
     with pytest.raises(AttributeError, match="has no attribute 'nothing'$"):
         machine.nothing
+    for name, method in (("Work", "Work.add"), ("add", "Work.add")):
+        with pytest.raises(
+            AttributeError, match=f"'{name}'; a method is called by .*: call\\(\"{method}"
+        ):
+            getattr(machine, name)
 
 
 def test_handle_as_argument_or_in_service_says_what_to_pass_instead(session, machine):

@@ -22,6 +22,7 @@ from ..errors import StopReason
 from ..logs._kept import AsyncLogReader
 from ..metrics import Variables
 from ..rpc import loaded_once
+from ..services._functions import hint_at_method
 from ..services._handle import Handle
 from ..services._stub import make_stub
 from ._async_stream import AsyncStream
@@ -54,6 +55,9 @@ class AsyncMachine(Handle):
     def __init__(self, controller: Controller, options: CallOptions | None = None) -> None:
         self._controller = controller
         self._calls = Calls(controller, options or CallOptions())
+
+    def _hint_at(self, name: str) -> str:
+        return hint_at_method(name, self._controller.interfaces)
 
     def __repr__(self) -> str:
         return machine_repr(self)

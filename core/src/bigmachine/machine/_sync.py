@@ -55,6 +55,9 @@ class Machine(Handle):
         self._calls: Calls = machine._calls
         self._portal = portal
 
+    def _hint_at(self, name: str) -> str:
+        return self._machine._hint_at(name)
+
     def __repr__(self) -> str:
         return machine_repr(self)
 

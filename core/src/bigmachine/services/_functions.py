@@ -49,6 +49,12 @@ def name_of(
     )
 
 
+def hint_at_method(name: str, services: Mapping[str, object] | None) -> str:
+    """Return how a service, or a method, called ``name`` is called; ``""`` if there is none."""
+    names = [each for each in _all_names(services or {}) if name in each.split(".")]
+    return f'; a method is called by its name: call("{names[0]}")' if names else ""
+
+
 def _matches(function: object, services: Mapping[str, object]) -> Iterator[str]:
     for name, interface in services.items():
         if not isinstance(interface, type):

@@ -38,13 +38,21 @@ class Handle:
                 return object.__getattribute__(self, name)  # perhaps a property has raised it
             except AttributeError as exc:
                 cls = type(self)
-                near = [other for other in _OTHER_NAMES.get(name, ()) if hasattr(cls, other)]
-                if not near or hasattr(cls, name):
+                if name.startswith("_") or hasattr(cls, name):
                     raise
-                where = ""
-                if near[0] == "machines":  # calls are theirs, and not the session's
-                    near[0], where = "submit" if name == "map" else name, " of one of its machines"
-                raise AttributeError(f"{exc}; did you mean {near[0]!r}{where}?") from None
+                near = [other for other in _OTHER_NAMES.get(name, ()) if hasattr(cls, other)]
+                if near[:1] == ["machines"]:  # calls are theirs, and not the session's
+                    method = "submit" if name == "map" else name
+                    hint = f"; did you mean {method!r} of one of its machines?"
+                else:
+                    hint = f"; did you mean {near[0]!r}?" if near else self._hint_at(name)
+                if not hint:
+                    raise
+                raise AttributeError(f"{exc}{hint}") from None
+
+    def _hint_at(self, name: str) -> str:
+        """Return what to write in place of an attribute ``name``; ``""`` if that is not known."""
+        return ""
 
     def __copy__(self: T) -> T:
         return self
