@@ -110,7 +110,7 @@ FIGURES = [
         f"{LOCAL_KEEPALIVE.timeout:g} s",
     ),
     ("machines.md", f"on its own computer {WORDS[LocalSystem.open_files_per_machine]}"),
-    ("machines.md", f"Lanes take up to {2 * _lanes.MAX_LANES_OF_PROCESS} more"),
+    ("machines.md", f"take up to {2 * _lanes.MAX_LANES_OF_PROCESS} more"),
     ("machines.md", f"only after {WORDS[_keepalive._BUSY_TIMEOUTS]} times the timeout"),
     ("machines.md", f"quotes the last {errors._QUOTED_LINES} lines"),
     ("machines.md", f"If {_supervisor.UNHEALTHY_MEMORY:.0%} of the memory".replace("%", " %")),
