@@ -101,6 +101,8 @@ def _own_sockets() -> Iterator[None]:
         tempfile.TemporaryDirectory(prefix="bm-", dir="/tmp") as folder,
         pytest.MonkeyPatch.context() as patch,
     ):
+        # Before there is a session: who finds no folder here looks where the user's own are.
+        Path(folder, "bigmachine").mkdir(mode=0o700)
         patch.setenv("XDG_RUNTIME_DIR", folder)
         yield
 
