@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import pickle
@@ -34,6 +35,7 @@ from bigmachine.rpc._channel import StreamChannel
 from bigmachine.rpc._protocol import PROTOCOL, STATUS_RAISED
 from bigmachine.services._decorators import parallel
 from tests.support.memory_limit import memory_limit
+from tests.support.waiting import eventually
 from tests.unit.rpc.wires import DRIVER, MACHINE, call_over, memory_switch, run, serving
 
 PICKLE = {"content-type": "application/x-pickle"}
@@ -606,21 +608,21 @@ def test_connection_ends_with_its_response_and_with_its_client() -> None:
 
     async def check_descriptors() -> None:
         async with client(Service()) as (http, url, addr):
+            gc.collect()  # what tests before have left
             before = descriptors()
             for content in (arguments(1), b"invalid"):
                 await http.post(
                     f"{url}/rpc/S.async_add", content=content, headers=PICKLE, extensions=SNI
                 )
+            await eventually(lambda: descriptors() <= before)
             async with dial(http, addr):
                 assert descriptors() == before + 2  # both ends are here
-            while descriptors() > before:
-                await trio.lowlevel.checkpoint()
+            await eventually(lambda: descriptors() <= before)
             upgrade = {"connection": "upgrade", "upgrade": PROTOCOL}
             request = http.build_request("GET", f"{url}/rpc", headers=upgrade, extensions=SNI)
             assert (await http.send(request, stream=True)).status_code == 101
             await http.aclose()
-            while descriptors() > before:
-                await trio.lowlevel.checkpoint()
+            await eventually(lambda: descriptors() <= before)
 
     run(main)
 

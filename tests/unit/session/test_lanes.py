@@ -21,6 +21,7 @@ import bigmachine as bm
 from bigmachine.machine._handle_record import handle_record
 from bigmachine.machine._portal import Portal
 from bigmachine.rpc._lane_channel import LaneChannel
+from bigmachine.rpc.client._lanes import Lanes
 from bigmachine.testing import InProcessOptions
 from tests.support.interruption import Interruption
 from tests.support.sockets import LANE, SocketSystem, Where, await_lane, has_lane
@@ -77,11 +78,19 @@ def machine(session: bm.Session) -> bm.Machine:
     return machine
 
 
+def lanes(machine: bm.Machine) -> Lanes:
+    connection = machine._calls._controller.connection
+    assert connection is not None
+    assert connection.lanes is not None
+    return connection.lanes
+
+
 @pytest.fixture
 def held(machine: bm.Machine) -> Iterator[concurrent.futures.Future[Any]]:
     """A call that waits, over a lane."""
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         future = pool.submit(machine.call, "H.hold")
+        until(lambda: lanes(machine).is_in_use)  # else the next call may take the only lane
         until(lambda: machine.call("H.where_held") == [LANE])
         try:
             yield future
@@ -136,11 +145,8 @@ def test_lane_that_breaks_ends_its_call_and_no_other(
 def test_lane_that_broke_while_it_was_idle_is_not_used(
     system: SocketSystem, machine: bm.Machine
 ) -> None:
-    connection = machine._calls._controller.connection
-    assert connection is not None
-    assert connection.lanes is not None
     system.break_lanes()
-    for lane in connection.lanes._of_threads.free:
+    for lane in lanes(machine)._of_threads.free:
         lane.used_at -= 1.0  # after a call, a lane is not checked for a while
     assert machine.call("H.pid") == os.getpid()
     await_lane(machine)
@@ -248,10 +254,7 @@ def test_many_threads_share_a_few_lanes(machine: bm.Machine) -> None:
     with concurrent.futures.ThreadPoolExecutor(40) as pool:
         names = [*pool.map(lambda _: machine.call("Where.where"), range(400))]
     assert len(names) == 400
-    connection = machine._calls._controller.connection
-    assert connection is not None
-    assert connection.lanes is not None
-    until(lambda: len(connection.lanes._all) <= 8 and not connection.lanes.is_in_use)
+    until(lambda: len(lanes(machine)._all) <= 8 and not lanes(machine).is_in_use)
 
 
 def test_submitted_call_that_takes_long_keeps_others_from_lanes_only_at_first() -> None:
