@@ -588,7 +588,7 @@ def test_one_client_can_hold_many_connections() -> None:
     async def main() -> None:
         async with client(Service()) as (http, _, addr), contextlib.AsyncExitStack() as stack:
             nursery = await stack.enter_async_context(trio.open_nursery())
-            for i in range(150):  # more than a pool has by default
+            for i in range(101):  # more than a pool has by default
                 connection = await stack.enter_async_context(dial(http, addr))
                 nursery.start_soon(connection.run)
                 assert await call_over(connection, "S.async_add", (i,), {}) == i + 1
