@@ -48,7 +48,7 @@ def run(test: Callable[[], Awaitable[None]], **options: Any) -> None:
         if options:
             await test()
             return
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             await test()
 
     trio.run(main, **options)

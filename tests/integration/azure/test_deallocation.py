@@ -66,7 +66,7 @@ def test_driver_that_lives_moves_the_time_away(arm, run, monkeypatch):
 
     async def test(kit):
         await kit.start()
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             while arm.count(PUT) < 3:
                 await trio.sleep(0.01)
 

@@ -427,7 +427,7 @@ def test_disk_is_freed_with_the_instance_that_uses_it(run, gce):
         reaper = kit.other().system
         found = await reaper.instances()
         [disk] = [one for one in found if one.kind == "disk"]
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             await reaper.stop(disk)  # its instance may not be listed yet
         assert gce.vms() == []
 
@@ -599,7 +599,7 @@ def test_what_a_cancelled_start_launches_later_is_freed_at_shutdown(run, gce, mo
         await kit.start()
         system = kit.system
         gce.operations.step_seconds = 100.0
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(system.start, 2, kit.request)
                 await eventually(lambda: gce.count("instances.bulkInsert") > 1)

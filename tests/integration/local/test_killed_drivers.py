@@ -70,4 +70,4 @@ def test_driver_killed_at_any_moment_leaves_no_process(fork):
                 process.wait(moments.uniform(0, 1.3 * seconds))
             process.kill()
             [mark] = (f"{name}={value}" for name, value in environ.items())
-            until(lambda mark=mark: not marked(mark), within=20.0)
+            until(lambda mark=mark: not marked(mark))

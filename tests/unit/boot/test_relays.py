@@ -236,8 +236,8 @@ def test_driver_sends_environment_once_for_many_machines(folder: Path):
 
 
 def test_machine_that_waits_for_upload_is_kept_alive(folder: Path):
-    async def main() -> None:
-        async with fleet(2, folder, timeout=2.0) as f:
+    async def is_kept(timeout: float) -> bool:
+        async with fleet(2, folder, timeout=timeout) as f:
             waiting, silent = f.vms
             [blocker] = instances(1)
             relay = f.shipment.relays.join(blocker)
@@ -259,8 +259,14 @@ def test_machine_that_waits_for_upload_is_kept_alive(folder: Path):
                             with contextlib.suppress(ConnectionRefusedError):
                                 info = await wire.call("info")
                     await eventually(lambda: silent.is_off)
-                    assert not waiting.is_off
+                    if waiting.is_off:
+                        return False
             assert f.failed == {}
+            return True
+
+    async def main() -> None:
+        # On a busy computer, a keepalive may take more than two seconds.
+        assert await is_kept(2.0) or await is_kept(10.0)
 
     trio.run(main)
 

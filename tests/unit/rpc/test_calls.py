@@ -320,7 +320,7 @@ class Waiting:
     def block(self, number: int) -> int:
         self.ran.append(number)
         self.running.release()
-        self.release.wait(20)
+        self.release.wait(60)
         return number
 
     async def echo(self, value: Any) -> Any:

@@ -178,7 +178,7 @@ def test_thread_pool_runs_no_more_threads_than_its_limit() -> None:
             with lock:
                 running += 1
                 most = max(most, running)
-            barrier.wait(20)  # all three run at once, or none continues
+            barrier.wait(60)  # all three run at once, or none continues
             with lock:
                 running -= 1
 
@@ -234,7 +234,7 @@ def test_thread_job_cancelled_before_its_start_does_not_run() -> None:
         gate = threading.Event()
         async with thread_pool(1) as pool:
             jobs = Jobs(pool)
-            jobs.start(lambda: gate.wait(20))
+            jobs.start(lambda: gate.wait(60))
             cancels = [jobs.start(lambda i=i: ran.append(i)) for i in range(4)]
             assert cancels[1]()
             assert cancels[1]()  # again: it will never run
@@ -255,7 +255,7 @@ def test_thread_job_cancelled_before_its_start_keeps_no_arguments() -> None:
         gate = threading.Event()
         async with thread_pool(1) as pool:
             jobs = Jobs(pool)
-            jobs.start(lambda: gate.wait(20))
+            jobs.start(lambda: gate.wait(60))
             arguments = threading.Event()  # what can be referred to weakly
             known = weakref.ref(arguments)
 
@@ -365,8 +365,8 @@ def test_threads_end_when_pool_closes() -> None:
             gate = threading.Barrier(5)
             jobs = Jobs(pool)
             for _ in range(4):
-                jobs.start(lambda: gate.wait(20))
-            gate.wait(20)
+                jobs.start(lambda: gate.wait(60))
+            gate.wait(60)
             await jobs.all_done.wait()
             alive = [t.name for t in threading.enumerate() if t.name.startswith("bigmachine-")]
             assert len(alive) == 4
@@ -381,7 +381,7 @@ def test_thread_that_outlives_loop_ends_without_error() -> None:
     async def main() -> None:
         async with thread_pool(1) as pool:
             jobs = Jobs(pool)
-            jobs.start(lambda: gate.wait(20))
+            jobs.start(lambda: gate.wait(60))
 
     trio.run(main)
     gate.set()

@@ -643,7 +643,7 @@ def test_iterator_of_caller_is_at_most_two_windows_ahead(wire: Open, prefix: str
 
         def wait_and_consume(self, items: Iterator[Any]) -> int:
             next(items)
-            self.opened.wait(20)
+            self.opened.wait(60)
             return sum(1 for _ in items)
 
         async def async_wait_and_consume(self, items: AsyncIterator[Any]) -> int:
@@ -693,7 +693,7 @@ def test_iterator_of_caller_is_at_most_two_windows_ahead(wire: Open, prefix: str
 def test_exception_of_iterator_argument_is_raised_at_caller(wire: Open, prefix: str) -> None:
     def broken(began: threading.Event) -> Iterator[int]:
         yield 1
-        began.wait(20)
+        began.wait(60)
         raise CustomError("mine")
 
     async def async_broken(began: threading.Event) -> AsyncIterator[int]:

@@ -236,7 +236,7 @@ def test_killed_machine_ends_its_calls_and_others_keep_running(reference):
             }[reference]
         )
         with pytest.raises(bm.MachineStopped, match="killed by InProcessSystem.kill") as caught:
-            pending.result(10)
+            pending.result(60)
         assert caught.value.reason is bm.StopReason.EXITED
         assert other.call("Echo.echo", 1) == 1
         with pytest.raises(bm.TransportError, match="nothing listens"):
@@ -345,7 +345,7 @@ def test_reset_connection_is_reopened():
         session.start(1, services=SERVICES)  # by now the call is under way
         system.reset(machine)
         with pytest.raises(bm.TransportError) as caught:
-            pending.result(10)
+            pending.result(60)
         assert caught.value.temporary
         assert machine.call("Echo.echo", 1) == 1
 
@@ -666,7 +666,7 @@ def test_thousand_machines_estimate_pi_and_leave_no_thread(monkeypatch):
     assert _machine.running == {}
     for thread in set(threading.enumerate()) - before:
         if not thread.name.startswith("Trio thread"):  # which trio keeps for ten seconds
-            thread.join(10)
+            thread.join(60)
             assert not thread.is_alive(), thread
 
 

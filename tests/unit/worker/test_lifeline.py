@@ -20,7 +20,7 @@ runpy.run_path(sys.argv[1])["tie_to"](0)
 print(threading.active_count(), flush=True)
 time.sleep(1000)
 """
-SECONDS = 30.0
+SECONDS = 60.0
 
 
 @contextlib.contextmanager
