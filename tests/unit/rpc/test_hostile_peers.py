@@ -7,6 +7,7 @@ import itertools
 import pickle
 import socket
 import struct
+import threading
 import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
@@ -41,6 +42,7 @@ from bigmachine.rpc._tasks import TaskPool
 from bigmachine.rpc.server import _connection as connection_module
 from bigmachine.rpc.server._connection import ServingConnection
 from bigmachine.rpc.server._pools import Pools
+from tests.support.waiting import eventually, until
 from tests.unit.rpc.wires import Wire, decoded, memory, run, services, thread_pool
 
 
@@ -116,10 +118,12 @@ class RawClient:
 
 
 @contextlib.asynccontextmanager
-async def raw_client(service: object, **options: Any) -> AsyncIterator[RawClient]:
+async def raw_client(
+    service: object, *, maxprocs: int = 2, **options: Any
+) -> AsyncIterator[RawClient]:
     ours, theirs = socket.socketpair()
     stream = trio.SocketStream(trio.socket.from_stdlib_socket(ours))
-    async with thread_pool(2) as threads, trio.open_nursery() as nursery:
+    async with thread_pool(maxprocs) as threads, trio.open_nursery() as nursery:
         machine = trio.SocketStream(trio.socket.from_stdlib_socket(theirs))
         serving = ServingConnection(
             StreamChannel(machine),
@@ -316,6 +320,32 @@ def test_streams_that_are_not_read_are_not_produced(method: str, size: int) -> N
             assert made * size < limit + 100 * size + (16 << 20)
             while service.made < made + 20:  # they go on as soon as somebody reads
                 await client.stream.receive_some()
+
+    run(main)
+
+
+def test_threads_make_few_items_before_the_loop_counts_them() -> None:
+    class Gated(Service):
+        def __init__(self) -> None:
+            super().__init__()
+            self.begun: list[int] = []
+            self.may_begin = threading.Event()
+
+        def items(self, size: int) -> Iterator[bytes]:
+            self.begun.append(size)
+            self.may_begin.wait(60)
+            yield from super().items(size)
+
+    async def main() -> None:
+        service = Gated()
+        async with raw_client(service, maxprocs=10) as client:
+            calls = itertools.islice(numbered_calls("S.items", 10_000), 10)
+            await client.stream.send_all(b"".join(calls))
+            await eventually(lambda: len(service.begun) == 10)
+            service.may_begin.set()
+            threads = client.serving._pools.threads
+            until(lambda: not threads.is_busy)  # in the loop, which is busy, therefore
+            assert service.made < 2000  # the windows would be 4000
 
     run(main)
 

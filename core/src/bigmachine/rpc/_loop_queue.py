@@ -36,6 +36,11 @@ class LoopQueue:
         self._posted.append(function)
         self._request()
 
+    @property
+    def is_long(self) -> bool:
+        """Whether so much is posted that who can should wait for the loop."""
+        return len(self._posted) >= _CALLS_AT_ONCE
+
     def _request(self) -> None:
         runs = self._runs
         if self._requested != runs:

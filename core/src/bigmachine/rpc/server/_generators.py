@@ -83,6 +83,7 @@ class GeneratorRun:
     def _step(self) -> Callable[[], None]:
         """Compute items in a thread, until the window is full or another call needs the thread."""
         method, room, outgoing = self._call.method, self._room, self._outgoing
+        threads = self._pools.threads
         assert outgoing is not None
         if not outgoing.has_room:  # others have filled the connection while this step waited
             return self._pause
@@ -100,9 +101,9 @@ class GeneratorRun:
             if is_large:  # else other threads would make theirs before the loop counts this one
                 outgoing.announce(payload)
             is_full = room <= 0 or is_large or not outgoing.has_room
-            if is_full or self._pools.is_thread_wanted(method):
+            if is_full or threads.is_ahead or self._pools.is_thread_wanted(method):
                 return functools.partial(self._pause, payload)
-            self._pools.threads.post(functools.partial(self._post, payload))
+            threads.post(functools.partial(self._post, payload))
         return self._close()
 
     def _post(self, payload: Payload) -> None:

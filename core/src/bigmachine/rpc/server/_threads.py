@@ -137,6 +137,11 @@ class ThreadPool:
         with contextlib.suppress(trio.RunFinishedError):
             self._follow_ups.post(function)
 
+    @property
+    def is_ahead(self) -> bool:
+        """Whether threads have posted more than the loop gets to; see `LoopQueue`."""
+        return self._follow_ups.is_long
+
     def run(self, function: Callable[..., Awaitable[Any]], *args: Any) -> Any:
         """Run an async function in the trio loop and wait for it; from a pool's thread."""
         with waiting():
