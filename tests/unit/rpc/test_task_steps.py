@@ -51,6 +51,7 @@ async def connected(service: object) -> AsyncIterator[FrameConnection]:
         trio.open_nursery() as nursery,
     ):
         assert isinstance(connection, FrameConnection)
+        connection.lanes = None  # to make one takes steps, too, at any time
         nursery.start_soon(connection.run)
         nursery.start_soon(connection.call_supervisor, "Supervisor.wait", (), {})
         yield connection
