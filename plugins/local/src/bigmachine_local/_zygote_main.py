@@ -33,6 +33,7 @@ from typing import Any, NoReturn
 
 from bigmachine.process import python_environ, unpack
 
+from ._copied_pages import CopiedPages
 from ._descendants import Descendants
 from ._variables import changes, native
 from ._zygote import LAUNCH_DESCRIPTORS, MESSAGE_BYTES
@@ -80,11 +81,13 @@ def _load(header: dict[str, Any]) -> Entry:
 
 
 def _serve(control: socket.socket, descendants: Descendants, entry: Entry | None) -> None:
+    copied = CopiedPages()
     poll = select.poll()
     poll.register(control, select.POLLIN)
     poll.register(descendants.changed, select.POLLIN)
     while True:
-        ready = {fd for fd, _ in poll.poll()}
+        ready = {fd for fd, _ in poll.poll(copied.milliseconds_left())}
+        copied.look()
         if descendants.changed in ready:
             descendants.reap_orphans()
         if control.fileno() not in ready:
@@ -105,7 +108,10 @@ def _serve(control: socket.socket, descendants: Descendants, entry: Entry | None
                 reply = {"error": f"{exc}{advice}"}
             else:
                 if pid == 0:
+                    copied.in_child()
                     _run_machine(entry, control, descriptors)
+                if entry is not None:
+                    copied.in_parent(pid)
                 descendants.machines.add(pid)
                 reply = {"pid": pid}
             for descriptor in descriptors:
