@@ -20,7 +20,7 @@ import pytest
 import trio
 import trio.testing
 
-from bigmachine._identity import Authority, Identity
+from bigmachine._identity import Authority, Identity, prepare_server_context
 from bigmachine.errors import ProtocolError, TransportError
 from bigmachine.rpc import FrameConnection, Server, Services, dial, http_client
 from tests.unit.rpc.wires import call_over
@@ -114,6 +114,23 @@ def test_foreign_or_expired_client_certificate_is_refused(kind: str) -> None:
             assert not error.value.temporary
             assert await call(DRIVER, port) == 1
         assert service.calls == 1
+
+    run(main)
+
+
+OTHER = Authority(SESSION)
+
+
+@pytest.mark.parametrize("prepared", [AUTHORITY, OTHER], ids=["its own", "another"])
+def test_server_trusts_its_own_authority_whatever_was_prepared(prepared: Authority) -> None:
+    foreign = dataclasses.replace(OTHER.issue("driver"), authority=MACHINE.authority)
+
+    async def main() -> None:
+        prepare_server_context(prepared.certificate)
+        async with serving(Service()) as (_, port):
+            with pytest.raises(ProtocolError, match="rejects our certificate"):
+                await call(foreign, port)
+            assert await call(DRIVER, port) == 1
 
     run(main)
 

@@ -40,7 +40,8 @@ class Authority:
 
         self.session = session
         self._key = ec.generate_private_key(ec.SECP256R1())
-        self._certificate = self._sign_authority()
+        self.certificate = self._sign_authority()
+        """What its members trust: PEM."""
 
     def issue(
         self, name: str, *, valid_for: datetime.timedelta = _VALIDITY, may_dial: bool = True
@@ -64,7 +65,7 @@ class Authority:
                 serialization.PrivateFormat.PKCS8,
                 serialization.NoEncryption(),
             ),
-            authority=self._certificate,
+            authority=self.certificate,
         )
 
     def certify(self, name: str, point: bytes) -> Identity:
@@ -84,7 +85,7 @@ class Authority:
             session=self.session,
             certificate=self._certify(name, public, valid_for=_VALIDITY, may_dial=True),
             key=b"",
-            authority=self._certificate,
+            authority=self.certificate,
         )
 
     def _certify(
@@ -201,14 +202,36 @@ class Identity:
         raise ProtocolError(f"the peer's certificate names nobody of session {self.session}")
 
     def _context(self, *, is_server: bool) -> ssl.SSLContext:
-        import ssl  # late: a session that opens starts its system before it needs this
-
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if is_server else ssl.PROTOCOL_TLS_CLIENT)
-        context.minimum_version = ssl.TLSVersion.TLSv1_3
-        context.verify_mode = ssl.CERT_REQUIRED
-        context.load_verify_locations(cadata=self.authority.decode())
-        _load_chain(context, self.certificate + self.key)
+        context = _prepared.pop(self.authority, None) if is_server else None
+        if context is None:
+            context = _trusting(self.authority, is_server=is_server)
+        # Who dials often has the authority's with it: else TLS looks for it in each handshake.
+        chain = self.certificate if is_server else self.certificate + self.authority
+        _load_chain(context, chain + self.key)
         return context
+
+
+_prepared: dict[bytes, ssl.SSLContext] = {}  # by the authority that they trust
+
+
+def prepare_server_context(authority: bytes) -> None:
+    """Make the next server's context beforehand, but for its certificate and its key.
+
+    A process that forks machines does this once for all of them.
+    """
+    _prepared.clear()
+    _prepared[authority] = _trusting(authority, is_server=True)
+
+
+def _trusting(authority: bytes, *, is_server: bool) -> ssl.SSLContext:
+    """Return a new context for TLS 1.3, whose peers need a certificate of this authority."""
+    import ssl  # late: a session that opens starts its system before it needs this
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if is_server else ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(cadata=authority.decode())
+    return context
 
 
 def _load_chain(context: ssl.SSLContext, pem: bytes) -> None:

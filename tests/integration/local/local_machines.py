@@ -26,6 +26,14 @@ from bigmachine_local import LocalOptions, LocalSystem
 SLEEP = "import signal\nwhile True: signal.pause()"
 
 
+prepared: list[bytes] = []
+
+
+def prepare(authority: bytes) -> None:
+    """Take note of the authority: in the zygote, and so in the machines that it forks."""
+    prepared.append(authority)
+
+
 def main(config: bytes, *, listen: str, lifeline: int) -> None:
     """A minimal worker: runs its script, and ends when its lifeline closes."""
 

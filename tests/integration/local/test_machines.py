@@ -217,6 +217,17 @@ def test_stop_is_idempotent_and_can_run_concurrently(fork: bool) -> None:
     run(test, fork=fork)
 
 
+def test_zygote_prepares_once_for_authority_of_its_machines() -> None:
+    script = f"from {lm.__name__} import prepared; print(prepared)\n{lm.SLEEP}"
+
+    async def test(system: lm.ScriptSystem) -> None:
+        request = lm.ScriptRequest(system, script)
+        for instance in await system.start(2, request):
+            assert await lm.first_line(system, instance) == str([request.authority]).encode()
+
+    run(test, fork=True)
+
+
 def test_machine_has_only_its_own_descriptors_and_session(fork: bool) -> None:
     script = (
         """

@@ -67,6 +67,11 @@ class LaunchRequest:
         """The globally unique name of the session; backends tag their resources with it."""
         return self._authority.session
 
+    @property
+    def authority(self) -> bytes:
+        """The certificate of the session's authority, in PEM: all machines trust it."""
+        return self._authority.certificate
+
     @functools.cached_property
     def driver(self) -> Driver:
         """The driver; backends also tag resources with ``str(driver)`` and ``driver.host``."""

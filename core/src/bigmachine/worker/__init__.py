@@ -2,4 +2,5 @@
 
 from ._main import main as main
 from ._main import preload as preload
+from ._main import prepare as prepare
 from ._main import set_up as set_up

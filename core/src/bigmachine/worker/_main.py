@@ -15,6 +15,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from .._identity import prepare_server_context
 from ..boot._config import WorkerConfig
 from ..boot.vm.common import HEARTBEAT_VARIABLE
 from ..process import pack, prepare_output, read_header, settable
@@ -90,6 +91,14 @@ def preload() -> None:
     )
     with contextlib.suppress(Exception):  # machines do not depend on it
         rehearse()
+
+
+def prepare(authority: bytes) -> None:
+    """Make what all machines of one session need, for a process that forks them.
+
+    ``authority`` is `LaunchRequest.authority`.
+    """
+    prepare_server_context(authority)
 
 
 def set_up(config: WorkerConfig, nursery: trio.Nursery, observers: Sequence[object] = ()) -> SetUp:

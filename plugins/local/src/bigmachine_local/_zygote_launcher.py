@@ -186,7 +186,7 @@ class _ZygoteClient:
             with open(config.number, "wb", closefd=False) as file:
                 file.write(pack(header) + machine.config)
             await self._send(
-                {"launch": machine.name},
+                {"launch": machine.name, "authority": machine.request.authority.decode()},
                 [
                     config.number,
                     pending.listener.fileno(),

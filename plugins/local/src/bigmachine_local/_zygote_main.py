@@ -4,10 +4,10 @@ It has imported what a machine needs, and forks each machine; or it runs each ma
 It has a single thread, so that forking is safe. As the machines' parent it can kill and reap
 them in any state. It serves one driver over a socket, and replies to its messages in order:
 
-* ``{"launch": name}`` with four descriptors (`LAUNCH_DESCRIPTORS`) starts a machine:
-  ``{"pid": …}`` or ``{"error": …}``. The file ``config`` begins with a header: the environment
-  variables in which the machine differs from the zygote and, unless it is to be forked, its
-  command and its folder;
+* ``{"launch": name, "authority": PEM}`` with four descriptors (`LAUNCH_DESCRIPTORS`) starts a
+  machine, which trusts that authority: ``{"pid": …}`` or ``{"error": …}``. The file ``config``
+  begins with a header: the environment variables in which the machine differs from the zygote
+  and, unless it is to be forked, its command and its folder;
 * ``{"reap": pid}`` kills the rest of an ended machine's process group: ``{"status": …}``.
   Until then the machine stays a zombie, so that its pid is not reused, and the driver's
   signals can't reach another process.
@@ -45,6 +45,7 @@ _PROCESS_ADVICE = (
 )
 
 Entry = Callable[..., None]
+Prepare = Callable[[bytes], object]
 
 
 def main(header: dict[str, Any], control_fd: str) -> NoReturn:
@@ -54,20 +55,20 @@ def main(header: dict[str, Any], control_fd: str) -> NoReturn:
         os.dup2(null.fileno(), 0)
     control = socket.socket(fileno=int(control_fd))
     gc.disable()  # nothing is freed, so there are no holes in what machines share
-    entry = _load(header) if header["entry"] else None
+    entry, prepare = _load(header) if header["entry"] else (None, _prepare_nothing)
     _set_exactly(native(header["environ"]))
     gc.freeze()  # so garbage collections in machines don't copy it
     descendants = Descendants()
     try:
         with contextlib.suppress(ConnectionError):  # the driver died before it read a reply
-            _serve(control, descendants, entry)
+            _serve(control, descendants, entry, prepare)
     finally:
         descendants.kill()
         os._exit(0)
 
 
-def _load(header: dict[str, Any]) -> Entry:
-    """Import what a machine runs, and what it needs."""
+def _load(header: dict[str, Any]) -> tuple[Entry, Prepare]:
+    """Import what a machine runs, and what it needs; return also what prepares for a session."""
     importlib.import_module(__package__)  # each machine unpickles its system
     module_name, _, name = header["entry"].partition(":")
     try:
@@ -76,11 +77,20 @@ def _load(header: dict[str, Any]) -> Entry:
         sys.path += header["relative"]  # last: only what is nowhere else comes from there
         module = importlib.import_module(module_name)
     getattr(module, "preload", lambda: None)()
-    entry: Entry = getattr(module, name)
-    return entry
+    return getattr(module, name), getattr(module, "prepare", _prepare_nothing)
 
 
-def _serve(control: socket.socket, descendants: Descendants, entry: Entry | None) -> None:
+def _prepare_nothing(authority: bytes) -> None:
+    """Machines that are not forked share nothing."""
+
+
+def _serve(
+    control: socket.socket,
+    descendants: Descendants,
+    entry: Entry | None,
+    prepare: Prepare,
+) -> None:
+    authority = ""
     copied = CopiedPages()
     poll = select.poll()
     poll.register(control, select.POLLIN)
@@ -101,6 +111,9 @@ def _serve(control: socket.socket, descendants: Descendants, entry: Entry | None
         if "reap" in request:
             reply: dict[str, int | str] = {"status": descendants.reap(request["reap"])}
         else:
+            if request["authority"] != authority:  # the first one, or that of another session
+                authority = request["authority"]
+                prepare(authority.encode())
             try:
                 pid = os.fork()
             except OSError as exc:
