@@ -24,7 +24,7 @@ class Tables:
             f"plugins/{self.system}/src/bigmachine_{self.system}",
             "core/src/bigmachine/cloud",
         )
-        self.source = "\n".join(p.read_text() for f in folders for p in (ROOT / f).glob("*.py"))
+        self.source = "\n".join(p.read_text() for f in folders for p in (ROOT / f).rglob("*.py"))
         self.rows = [*rows(section(page, self.heading))]
         self.tests_of = dict(rows(section(page, "For contributors: the tests")))
 

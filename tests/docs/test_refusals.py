@@ -14,7 +14,7 @@ from tests.docs.markdown import ROOT
 
 PAGE = ROOT / "docs/ec2-refusals.md"
 FOLDERS = ("plugins/ec2/src/bigmachine_ec2", "core/src/bigmachine/cloud")
-SOURCE = "\n".join(p.read_text() for folder in FOLDERS for p in (ROOT / folder).glob("*.py"))
+SOURCE = "\n".join(p.read_text() for folder in FOLDERS for p in (ROOT / folder).rglob("*.py"))
 
 
 def rows(text: str) -> Iterator[list[str]]:

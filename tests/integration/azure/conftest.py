@@ -22,7 +22,8 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test is about how long Azure makes us wait, and nobody else uses this subscription."""
     monkeypatch.setattr("bigmachine.cloud._backoff._FIRST_DELAY", 0.02)
     monkeypatch.setattr("bigmachine.cloud._backoff._FIRST_POLL", 0.02)
-    monkeypatch.setattr("bigmachine_azure._vms._NEW_SECONDS", 2.0)  # that a VM may be hidden
+    # A new VM may be hidden.
+    monkeypatch.setattr("bigmachine_azure._vms._NEW_SECONDS", 2.0)
     monkeypatch.setattr("bigmachine_azure._vms._LISTED_SECONDS", 2.0)
     monkeypatch.setattr("bigmachine_azure._api._READ_RATE", 1000.0)
     monkeypatch.setattr("bigmachine_azure._api._WRITE_RATE", 1000.0)

@@ -64,7 +64,7 @@ def test_policy_matches_the_plugins_calls(run, aws, one_offer, key_pair):
 
 
 def test_policy_allows_exactly_the_actions_in_the_source():
-    sources = (ROOT / "plugins/ec2/src/bigmachine_ec2").glob("*.py")
+    sources = (ROOT / "plugins/ec2/src/bigmachine_ec2").rglob("*.py")
     named = {
         action.replace("service-quotas:", "servicequotas:")  # boto3's name, and policies'
         for source in sources

@@ -107,7 +107,8 @@ def test_instance_that_somebody_ended_has_their_name(run, gce, verb, said):
 
 @pytest.mark.long
 def test_reason_is_unknown_if_operations_may_not_be_listed(run, gce, monkeypatch):
-    monkeypatch.setattr("bigmachine_gcp._vms._NEW_SECONDS", 0.0)  # it may be deleted at once
+    # It may be deleted at once.
+    monkeypatch.setattr("bigmachine_gcp._vms._NEW_SECONDS", 0.0)
 
     async def test(kit):
         [instance] = await kit.start()

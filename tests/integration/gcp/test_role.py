@@ -63,7 +63,7 @@ def test_role_matches_the_plugins_calls(run, gce):
 def test_role_grants_every_method_in_the_source():
     named = {
         method_id(method).removeprefix("compute.")
-        for source in (ROOT / "plugins/gcp/src/bigmachine_gcp").glob("*.py")
+        for source in (ROOT / "plugins/gcp/src/bigmachine_gcp").rglob("*.py")
         for method in re.findall(r'"([a-z_]+\.[a-z_]+)"', source.read_text())
         if method.partition(".")[2].startswith(("get", "list", "aggregated_list", "delete"))
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from bigmachine import cloud
@@ -15,31 +15,42 @@ from ._security_group import SessionSecurityGroup
 
 if TYPE_CHECKING:
     from ._api import Api
-    from ._launch_plan import LaunchPlan
+    from ._network import Network
     from ._options import AzureOptions
 
 
 class Access(cloud.Access[SessionSecurityGroup, AzureError]):
     """Lets the driver in to the session's machines, also after its address has changed.
 
-    ``address_service_url`` is a service that returns this computer's public address.
+    ``allow`` are the CIDR blocks that may connect, ``security_group`` is the ID of the user's own
+    group, or "", and ``address_service_url`` a service that returns this computer's public address.
     """
 
     system = "azure"
 
     def __init__(
-        self, api: Api, options: AzureOptions, plan: LaunchPlan, *, address_service_url: str
+        self,
+        api: Api,
+        options: AzureOptions,
+        *,
+        network: Network,
+        allow: Sequence[str],
+        security_group: str,
+        location: str,
+        address_service_url: str,
     ) -> None:
         super().__init__(
             options,
-            allow=plan.allow,
-            blocks=plan.network.blocks,
+            allow=allow,
+            blocks=network.blocks,
             address_service_url=address_service_url,
             has_firewall=not options.security_group,
         )
         self._api = api
         self._options = options
-        self._plan = plan
+        self._network = network
+        self._security_group = security_group
+        self._location = location
 
     def explain(self, error: AzureError) -> BigmachineError:
         """Return the error for the user."""
@@ -47,14 +58,14 @@ class Access(cloud.Access[SessionSecurityGroup, AzureError]):
 
     async def open(self, *, session: str, tags: Mapping[str, str]) -> str:
         """Return the ID of the security group for new VMs. Raises `AzureError`."""
-        if self._plan.security_group:
-            return self._plan.security_group
+        if self._security_group:
+            return self._security_group
         await self.look_up()
         self.firewall = self.firewall or SessionSecurityGroup(
             self._api,
             name=session_resource_name(session),
-            location=self._plan.location,
-            subnet=self._plan.network.subnet_blocks,
+            location=self._location,
+            subnet=self._network.subnet_blocks,
             port=self._options.port,
             has_ssh=self._options.has_ssh,
         )

@@ -72,7 +72,13 @@ class AzureSystem(CloudSystem):
             )
             await self._prices.fetch(offer.price_key for offer in plan.offers)
         self.access = self.access or Access(
-            self._api, self.options, plan, address_service_url=self.address_service_url
+            self._api,
+            self.options,
+            network=plan.network,
+            allow=plan.allow,
+            security_group=plan.security_group,
+            location=plan.location,
+            address_service_url=self.address_service_url,
         )
         # Azure keeps to the limit itself, by a VM's `billingProfile.maxPrice`: it refuses a VM
         # whose price is higher, and evicts it later. So an unknown price is no error.

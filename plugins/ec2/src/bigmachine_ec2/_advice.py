@@ -9,7 +9,17 @@ from bigmachine.errors import BigmachineError, StartError, UsageError
 
 from ._credential_advice import credentials_advice
 from ._errors import AwsError
-from ._kms_key import ADVICE as KEY_ADVICE
+
+KEY_ADVICE = (
+    "often a disk's KMS key, that of kms_key or the account's default one (see `aws ec2 "
+    "get-ebs-default-kms-key-id`), is disabled, or may not be used: you need kms:CreateGrant, "
+    "Decrypt, DescribeKey, GenerateDataKeyWithoutPlaintext and ReEncrypt*, and for spot instances "
+    "the role AWSServiceRoleForEC2Spot needs a grant"
+)
+"""Why an instance ends while it is launched, and what to do; for users.
+
+The actions are those of "Requirements for Amazon EBS encryption".
+"""
 
 _OPTIONS = {
     "AttachmentLimitExceeded": "data_volumes",

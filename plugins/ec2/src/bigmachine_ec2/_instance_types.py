@@ -132,6 +132,14 @@ async def _describe(api: Api, names: Sequence[str]) -> dict[str, InstanceType]:
     return found
 
 
+def is_in_region(zone: str, region: str) -> bool:
+    """Whether this is one of the region's own zones, not a Local or a Wavelength Zone of it.
+
+    The names of these have more than a letter: ``us-west-2-lax-1a`` ("AWS Local Zones").
+    """
+    return len(zone) == len(region) + 1 and zone.startswith(region)
+
+
 def _local_nvme_gb(raw: Mapping[str, Any]) -> int:
     """Return the size of a type's instance store on NVMe.
 

@@ -20,14 +20,6 @@ _REPAIRS = {
     "Disabled": "enable it with `aws kms enable-key`",
     "PendingDeletion": "keep it with `aws kms cancel-key-deletion` and `aws kms enable-key`",
 }
-NEEDS = "CreateGrant, Decrypt, DescribeKey, GenerateDataKeyWithoutPlaintext and ReEncrypt*"
-"""The actions on a key that encrypted disks need ("Requirements for Amazon EBS encryption")."""
-ADVICE = (
-    "often a disk's KMS key, that of kms_key or the account's default one (see `aws ec2 "
-    "get-ebs-default-kms-key-id`), is disabled, or may not be used: you need kms:"
-    f"{NEEDS}, and for spot instances the role AWSServiceRoleForEC2Spot needs a grant"
-)
-"""Why an instance ends while it is launched, and what to do; for users."""
 
 
 async def check_kms_key(api: Api, key: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from bigmachine.errors import StartError, UsageError
 
 from ._api import Api
+from ._instance_types import is_in_region
 
 logger = logging.getLogger("bigmachine.ec2")
 
@@ -115,14 +116,6 @@ async def find_network(api: Api, *, subnets: Sequence[str]) -> Network:
         ),
         is_dedicated=raw.get("InstanceTenancy") == "dedicated",
     )
-
-
-def is_in_region(zone: str, region: str) -> bool:
-    """Whether this is one of the region's own zones, not a Local or a Wavelength Zone of it.
-
-    The names of these have more than a letter: ``us-west-2-lax-1a`` ("AWS Local Zones").
-    """
-    return len(zone) == len(region) + 1 and zone.startswith(region)
 
 
 def check_free_addresses(network: Network) -> None:

@@ -19,7 +19,7 @@ from bigmachine.system import Instance
 from ._advice import explain
 from ._api import Api
 from ._errors import AwsError
-from ._network import is_in_region
+from ._instance_types import is_in_region
 from ._options import Ec2Options
 
 logger = logging.getLogger("bigmachine.ec2")

@@ -11,8 +11,8 @@ from bigmachine.errors import StopReason
 from bigmachine.system import Instance, Termination
 
 from . import _tags
+from ._advice import KEY_ADVICE
 from ._errors import AwsError
-from ._kms_key import ADVICE as KEY_ADVICE
 from ._prices import LINUX, PriceKey
 
 _INTERRUPTED = (StopReason.INTERRUPTED, "EC2 interrupted the spot instance")
