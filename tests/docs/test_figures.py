@@ -57,17 +57,21 @@ from bigmachine.testing.conformance._config import SuiteConfig
 from bigmachine.testing.faults import Fault
 from bigmachine.worker import _exit, _serve, _service_store, _supervisor
 from bigmachine.worker._loop_watch import LoopWatch
-from bigmachine_azure import AzureOptions, _deallocation, _delete_vm
-from bigmachine_azure import _notices as azure_notices
-from bigmachine_azure import _tags as azure_tags
+from bigmachine_azure import AzureOptions
+from bigmachine_azure.guest import _delete_vm
+from bigmachine_azure.guest import _notices as azure_notices
+from bigmachine_azure.options import _tags as azure_tags
+from bigmachine_azure.resources import _deallocation
 from bigmachine_ec2 import Ec2Options
-from bigmachine_ec2 import _notices as ec2_notices
-from bigmachine_ec2 import _prices as ec2_prices
-from bigmachine_ec2 import _tags as ec2_tags
-from bigmachine_gcp import GcpOptions, _delete_instance, _price_cache
-from bigmachine_gcp import _labels as gcp_labels
-from bigmachine_gcp import _launch as gcp_launch
-from bigmachine_gcp._launch_specification import MAX_RUN_SECONDS
+from bigmachine_ec2.catalog import _prices as ec2_prices
+from bigmachine_ec2.guest import _notices as ec2_notices
+from bigmachine_ec2.options import _tags as ec2_tags
+from bigmachine_gcp import GcpOptions
+from bigmachine_gcp.catalog import _price_cache
+from bigmachine_gcp.guest import _delete_instance
+from bigmachine_gcp.launch import _launch as gcp_launch
+from bigmachine_gcp.launch._launch_specification import MAX_RUN_SECONDS
+from bigmachine_gcp.options import _labels as gcp_labels
 from bigmachine_local import LocalSystem
 from tests.docs.markdown import ROOT, section
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from bigmachine_ec2._errors import AwsError
+from bigmachine_ec2.api._errors import AwsError
 from tests.docs.markdown import ROOT
 
 PAGE = ROOT / "docs/ec2-refusals.md"

@@ -10,10 +10,11 @@ from typing import Any, ClassVar
 import trio
 
 from bigmachine_azure import AzureSystem
-from bigmachine_azure._api import Api
-from bigmachine_azure._errors import AzureError
-from bigmachine_azure._resource_group import open_resource_group
-from bigmachine_azure._resources import (
+from bigmachine_azure.api._api import Api
+from bigmachine_azure.api._errors import AzureError
+from bigmachine_azure.options._tags import DRIVER, tags_of
+from bigmachine_azure.resources._resource_group import open_resource_group
+from bigmachine_azure.resources._resources import (
     INTERFACE,
     KINDS,
     SECURITY_GROUP,
@@ -23,7 +24,6 @@ from bigmachine_azure._resources import (
     is_being_deleted,
     session_of_resource,
 )
-from bigmachine_azure._tags import DRIVER, tags_of
 from tests.live import account
 from tests.live.account import RUN, Facts, Resource, highest
 from tests.live.suite import LiveSuite

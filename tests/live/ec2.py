@@ -7,11 +7,16 @@ from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 from bigmachine_ec2 import Ec2System
-from bigmachine_ec2._api import Api
-from bigmachine_ec2._errors import AwsError
-from bigmachine_ec2._leftovers import FREED_AFTER_INSTANCES, FREED_BEFORE_INSTANCES, GROUP, TEMPLATE
-from bigmachine_ec2._tags import DRIVER, SESSION, tag_specifications, tags_of
-from bigmachine_ec2._vms import LIVE_STATES
+from bigmachine_ec2.api._api import Api
+from bigmachine_ec2.api._errors import AwsError
+from bigmachine_ec2.options._tags import DRIVER, SESSION, tag_specifications, tags_of
+from bigmachine_ec2.resources._leftovers import (
+    FREED_AFTER_INSTANCES,
+    FREED_BEFORE_INSTANCES,
+    GROUP,
+    TEMPLATE,
+)
+from bigmachine_ec2.resources._vms import LIVE_STATES
 from tests.live import account
 from tests.live.account import RUN, Facts, Resource, highest
 from tests.live.suite import LiveSuite

@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 import trio
 
 from bigmachine_gcp import GcpSystem
-from bigmachine_gcp._api import Api
-from bigmachine_gcp._errors import GcpError
-from bigmachine_gcp._labels import parse_description, session_of
+from bigmachine_gcp.api._api import Api
+from bigmachine_gcp.api._errors import GcpError
+from bigmachine_gcp.options._labels import parse_description, session_of
 from tests.live import account
 from tests.live.account import RUN, Facts, Resource, highest, is_dead
 from tests.live.suite import LiveSuite

@@ -8,7 +8,7 @@ import pytest
 
 from bigmachine._cache_folder import cache_folder
 from bigmachine.reaper._log import ReaperLog, reaper_logs
-from bigmachine_gcp._price_cache import default_file
+from bigmachine_gcp.catalog._price_cache import default_file
 
 
 def test_folder_is_in_the_users_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -23,10 +23,10 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bigmachine.cloud._backoff._FIRST_DELAY", 0.02)
     monkeypatch.setattr("bigmachine.cloud._backoff._FIRST_POLL", 0.02)
     # A new VM may be hidden.
-    monkeypatch.setattr("bigmachine_azure._vms._NEW_SECONDS", 2.0)
-    monkeypatch.setattr("bigmachine_azure._vms._LISTED_SECONDS", 2.0)
-    monkeypatch.setattr("bigmachine_azure._api._READ_RATE", 1000.0)
-    monkeypatch.setattr("bigmachine_azure._api._WRITE_RATE", 1000.0)
+    monkeypatch.setattr("bigmachine_azure.resources._vms._NEW_SECONDS", 2.0)
+    monkeypatch.setattr("bigmachine_azure.resources._vms._LISTED_SECONDS", 2.0)
+    monkeypatch.setattr("bigmachine_azure.api._api._READ_RATE", 1000.0)
+    monkeypatch.setattr("bigmachine_azure.api._api._WRITE_RATE", 1000.0)
     monkeypatch.setattr("tests.support.azure.interfaces.RESERVED_SECONDS", 0.3)
 
 

@@ -162,8 +162,8 @@ def test_lost_answer_and_other_changes_of_the_group_are_no_error(run, arm):
 
 @pytest.mark.long
 def test_group_whose_creation_has_no_answer_is_freed(run, arm, monkeypatch):
-    monkeypatch.setattr("bigmachine_azure._api._ATTEMPTS", 1)
-    monkeypatch.setattr("bigmachine_azure._security_group._UPDATE_SECONDS", 0.0)
+    monkeypatch.setattr("bigmachine_azure.api._api._ATTEMPTS", 1)
+    monkeypatch.setattr("bigmachine_azure.resources._security_group._UPDATE_SECONDS", 0.0)
 
     async def test(kit):
         system = await kit.setup()

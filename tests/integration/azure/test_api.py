@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import trio
 
-from bigmachine_azure._operations import Operation
+from bigmachine_azure.api._operations import Operation
 from tests.support.azure.arm import LOCATION, SUBSCRIPTION
 from tests.support.azure.errors import ArmError
 from tests.support.azure.fixtures import error_of
@@ -82,7 +82,7 @@ def autojump_sleep(monkeypatch):
         slept.append(seconds)
         await sleep(0)
 
-    monkeypatch.setattr("bigmachine_azure._api.trio.sleep", record)
+    monkeypatch.setattr("bigmachine_azure.api._api.trio.sleep", record)
     return slept
 
 

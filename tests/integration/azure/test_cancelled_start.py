@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("consistent", "slow_lists")
 @pytest.fixture
 def slow_lists(monkeypatch):
     """Who waits for lists, because it does not know what a VM had, waits for ever."""
-    monkeypatch.setattr("bigmachine_azure._vms._LISTED_SECONDS", 3600.0)
+    monkeypatch.setattr("bigmachine_azure.resources._vms._LISTED_SECONDS", 3600.0)
 
 
 async def shut_down(kit):

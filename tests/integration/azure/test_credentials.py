@@ -13,11 +13,11 @@ from azure.core.exceptions import ClientAuthenticationError
 
 from bigmachine.errors import BigmachineError, StartError, UsageError
 from bigmachine_azure import AzureOptions
-from bigmachine_azure._advice import explain
-from bigmachine_azure._api import Api
-from bigmachine_azure._credentials import find_cloud
-from bigmachine_azure._errors import AzureError
-from bigmachine_azure._transport import errors_of
+from bigmachine_azure.api._advice import explain
+from bigmachine_azure.api._api import Api
+from bigmachine_azure.api._credentials import find_cloud
+from bigmachine_azure.api._errors import AzureError
+from bigmachine_azure.api._transport import errors_of
 from tests.support.azure.arm import SUBSCRIPTION
 from tests.support.azure.entra import DRIVER, OTHER_TENANT, TENANT, Principal
 from tests.support.azure.errors import ArmError

@@ -62,7 +62,7 @@ def test_schedules_go_with_vms_that_are_reaped(arm, consistent, run):
 
 
 def test_driver_that_lives_moves_the_time_away(arm, run, monkeypatch):
-    monkeypatch.setattr("bigmachine_azure._deallocation._RENEW_SECONDS", 0.05)
+    monkeypatch.setattr("bigmachine_azure.resources._deallocation._RENEW_SECONDS", 0.05)
 
     async def test(kit):
         await kit.start()

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("consistent")
 
 
 def test_new_vm_is_deleted_before_stop_returns_though_azure_hides_it(run, arm, monkeypatch):
-    monkeypatch.setattr("bigmachine_azure._vms._NEW_SECONDS", 60.0)
+    monkeypatch.setattr("bigmachine_azure.resources._vms._NEW_SECONDS", 60.0)
 
     async def test(kit):
         [instance] = await kit.start()

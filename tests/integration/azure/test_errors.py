@@ -7,9 +7,9 @@ import pickle
 import pytest
 
 from bigmachine.errors import StartError, UsageError
-from bigmachine_azure._advice import explain, missing_permission
-from bigmachine_azure._error_parsing import error_of_operation, error_of_response
-from bigmachine_azure._errors import AzureError
+from bigmachine_azure.api._advice import explain, missing_permission
+from bigmachine_azure.api._error_parsing import error_of_operation, error_of_response
+from bigmachine_azure.api._errors import AzureError
 
 ID = "12345678-1234-1234-1234-123456789abc"
 SCOPE = f"/subscriptions/{ID}/resourceGroups/mine"

@@ -15,10 +15,11 @@ import trio
 
 from bigmachine._identity import Authority
 from bigmachine.cloud import GuestError, NvmeDisk
-from bigmachine_azure import AzureOptions, _disks, _guest_setup
-from bigmachine_azure._guest_setup import data_units, guest_setup
-from bigmachine_azure._login import SSH_USER
-from bigmachine_azure._user_data import make_custom_data
+from bigmachine_azure import AzureOptions
+from bigmachine_azure.guest import _disks, _guest_setup
+from bigmachine_azure.guest._guest_setup import data_units, guest_setup
+from bigmachine_azure.guest._login import SSH_USER
+from bigmachine_azure.guest._user_data import make_custom_data
 from tests.support.cloudbox import Azure, Response
 from tests.support.metadata_server import MetadataServer
 from tests.support.public_keys import KEY

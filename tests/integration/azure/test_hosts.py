@@ -9,10 +9,11 @@ import pytest
 import trio
 
 from bigmachine._identity import Authority
-from bigmachine_azure import AzureOptions, _user_data
-from bigmachine_azure._delete_vm import REFUSED_SECONDS
-from bigmachine_azure._login import SSH_USER
-from bigmachine_azure._user_data import make_custom_data
+from bigmachine_azure import AzureOptions
+from bigmachine_azure.guest import _user_data
+from bigmachine_azure.guest._delete_vm import REFUSED_SECONDS
+from bigmachine_azure.guest._login import SSH_USER
+from bigmachine_azure.guest._user_data import make_custom_data
 from tests.support.cloudbox import Azure, Box, Host, Request, Response
 from tests.support.cloudbox.fixtures import InBox
 from tests.support.cloudbox.fixtures import in_box as in_box

@@ -9,9 +9,9 @@ import logging
 import pytest
 
 from bigmachine.errors import StartError, UsageError
-from bigmachine_azure._identity import DELETE_VM, find_identity
-from bigmachine_azure._place import find_place
-from bigmachine_azure._roles import grants
+from bigmachine_azure.api._place import find_place
+from bigmachine_azure.plan._identity import DELETE_VM, find_identity
+from bigmachine_azure.plan._roles import grants
 from tests.support.azure.arm import LOCATION, SUBSCRIPTION
 from tests.support.azure.errors import ArmError
 from tests.support.azure.fixtures import Kit, own_identity

@@ -8,8 +8,8 @@ import logging
 import pytest
 
 from bigmachine.errors import UsageError
-from bigmachine_azure._find_images import default_image
-from bigmachine_azure._vm_sizes import VmSize
+from bigmachine_azure.catalog._images import default_image
+from bigmachine_azure.catalog._vm_sizes import VmSize
 from tests.integration.azure.plans import plan, planning
 from tests.support.azure.errors import ArmError
 from tests.support.azure.platform_images import Plan, PlatformImage

@@ -45,7 +45,7 @@ def test_running_vm_has_not_ended(run):
 
 @pytest.mark.usefixtures("consistent")
 def test_ended_vm_has_its_power_state_as_the_reason(run, arm, monkeypatch):
-    monkeypatch.setattr("bigmachine_azure._vms._NEW_SECONDS", 0.0)
+    monkeypatch.setattr("bigmachine_azure.resources._vms._NEW_SECONDS", 0.0)
 
     async def test(kit):
         off, deallocated, evicted = await kit.start(3)
@@ -109,10 +109,10 @@ def test_missing_power_state_is_unknown_and_not_the_end(run, arm):
 
 @pytest.mark.long
 def test_vm_that_was_new_when_it_was_not_found_has_not_ended(run, arm, monkeypatch):
-    monkeypatch.setattr("bigmachine_azure._vms._NEW_SECONDS", 60.0)
+    monkeypatch.setattr("bigmachine_azure.resources._vms._NEW_SECONDS", 60.0)
 
     def grow_old(_):
-        monkeypatch.setattr("bigmachine_azure._vms._NEW_SECONDS", 0.0)
+        monkeypatch.setattr("bigmachine_azure.resources._vms._NEW_SECONDS", 0.0)
         return True
 
     async def test(kit):

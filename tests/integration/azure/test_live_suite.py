@@ -10,7 +10,7 @@ import trio
 
 from bigmachine.boot import Driver
 from bigmachine_azure import AzureSystem
-from bigmachine_azure._tags import DRIVER
+from bigmachine_azure.options._tags import DRIVER
 from tests.live import __main__ as script
 from tests.live.account import RUN
 from tests.live.azure import Account

@@ -17,7 +17,7 @@ GROUP = "networkSecurityGroups bm-test-0123abcd"
 @pytest.fixture
 def one_attempt(monkeypatch):
     """The Api repeats no request, as if its attempts were used up."""
-    monkeypatch.setattr("bigmachine_azure._api._ATTEMPTS", 1)
+    monkeypatch.setattr("bigmachine_azure.api._api._ATTEMPTS", 1)
 
 
 def names(arm):
@@ -66,8 +66,8 @@ def test_vm_without_an_answer_and_without_room_comes_from_elsewhere(run, arm):
 @pytest.mark.long
 @pytest.mark.usefixtures("one_attempt")
 def test_vm_that_appears_too_late_is_deleted_and_its_name_is_not_used(run, arm, monkeypatch):
-    monkeypatch.setattr("bigmachine_azure._create_vms._FOUND_SECONDS", 0.1)
-    monkeypatch.setattr("bigmachine_azure._launch._FOUND_SECONDS", 0.1)
+    monkeypatch.setattr("bigmachine_azure.launch._create_vms._FOUND_SECONDS", 0.1)
+    monkeypatch.setattr("bigmachine_azure.launch._launch._FOUND_SECONDS", 0.1)
     monkeypatch.setattr("bigmachine.cloud._launch._LISTED_SECONDS", 0.1)
 
     async def test(kit):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bigmachine.errors import StartError, UsageError
-from bigmachine_azure._subnet_rules import _denial
+from bigmachine_azure.resources._subnet_rules import _denial
 from tests.integration.azure.plans import ALLOW, plan, planning, refusal
 from tests.support.azure.arm import LOCATION, SUBSCRIPTION
 from tests.support.azure.errors import ArmError

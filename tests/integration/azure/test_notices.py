@@ -12,7 +12,7 @@ import trio
 import bigmachine as bm
 from bigmachine.cloud import MetadataError
 from bigmachine.testing import InProcessSystem
-from bigmachine_azure._notices import read_notices
+from bigmachine_azure.guest._notices import read_notices
 from tests.support.clocks import jumping_clock
 from tests.support.cloudbox import Azure
 from tests.support.metadata_server import MetadataServer

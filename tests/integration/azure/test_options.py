@@ -7,7 +7,7 @@ import pytest
 from bigmachine.errors import UsageError
 from bigmachine.system._options import resolve_options
 from bigmachine_azure import AzureOptions
-from bigmachine_azure._options import check_offline
+from bigmachine_azure.options._options import check_offline
 
 ID = "12345678-1234-1234-1234-123456789abc"
 GROUP = f"/subscriptions/{ID}/resourceGroups/mine"

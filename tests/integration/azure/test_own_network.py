@@ -8,9 +8,9 @@ import pytest
 import trio
 
 from bigmachine.errors import StartError
-from bigmachine_azure._network import Network
-from bigmachine_azure._own_network import open_network
-from bigmachine_azure._resource_group import open_resource_group
+from bigmachine_azure.resources._network import Network
+from bigmachine_azure.resources._own_network import open_network
+from bigmachine_azure.resources._resource_group import open_resource_group
 from tests.support.azure.arm import LOCATION
 from tests.support.azure.errors import ArmError
 from tests.support.azure.fixtures import error_of

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bigmachine.errors import UsageError
-from bigmachine_azure._place import find_place
+from bigmachine_azure.api._place import find_place
 from tests.support.azure.arm import LOCATION, SUBSCRIPTION
 from tests.support.azure.errors import ArmError
 from tests.support.azure.fixtures import Kit

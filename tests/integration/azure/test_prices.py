@@ -10,8 +10,8 @@ import trio
 from bigmachine.cloud import within_max_price
 from bigmachine.errors import StartError
 from bigmachine.system import Instance
-from bigmachine_azure._disk_types import disk_price
-from bigmachine_azure._prices import PriceKey, Prices
+from bigmachine_azure.catalog._disk_types import disk_price
+from bigmachine_azure.catalog._prices import PriceKey, Prices
 from tests.integration.azure.plans import plan
 from tests.support.azure.arm import LOCATION
 from tests.support.azure.fixtures import Kit

@@ -10,7 +10,7 @@ from bigmachine.boot import Driver
 from bigmachine.cli import main
 from bigmachine.system import Instance
 from bigmachine_azure import AzureOptions, AzureSystem
-from bigmachine_azure._tags import machine_tags, session_tags
+from bigmachine_azure.options._tags import machine_tags, session_tags
 from tests.support.azure.errors import ArmError
 from tests.support.azure.orphans import GROUP, add_orphan
 

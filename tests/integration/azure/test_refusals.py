@@ -7,9 +7,9 @@ import trio
 
 from bigmachine.errors import StartError, UsageError
 from bigmachine_azure import AzureOptions
-from bigmachine_azure._advice import explain
-from bigmachine_azure._api import Api
-from bigmachine_azure._errors import AzureError
+from bigmachine_azure.api._advice import explain
+from bigmachine_azure.api._api import Api
+from bigmachine_azure.api._errors import AzureError
 from tests.support.azure import first_use as r
 from tests.support.azure.arm import LOCATION
 from tests.support.azure.entra import CLIENT

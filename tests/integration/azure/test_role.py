@@ -7,7 +7,7 @@ import contextlib
 import pytest
 
 from bigmachine.errors import BigmachineError
-from bigmachine_azure._tags import session_tags
+from bigmachine_azure.options._tags import session_tags
 from tests.support.azure import role
 from tests.support.azure.orphans import add_orphan
 

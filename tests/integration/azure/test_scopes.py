@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from bigmachine_azure._error_parsing import error_of_operation, error_of_response
-from bigmachine_azure._errors import AzureError
-from bigmachine_azure._scope import scope_of
+from bigmachine_azure.api._error_parsing import error_of_operation, error_of_response
+from bigmachine_azure.api._errors import AzureError
+from bigmachine_azure.launch._scope import scope_of
 
 QUOTA = (
     "Operation could not be completed as it results in exceeding approved {} quota. Additional "

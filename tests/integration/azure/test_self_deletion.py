@@ -8,8 +8,8 @@ import sys
 import pytest
 import trio
 
-from bigmachine_azure import _delete_vm
-from bigmachine_azure._self_deletion import self_deletion
+from bigmachine_azure.guest import _delete_vm
+from bigmachine_azure.guest._self_deletion import self_deletion
 from tests.support.cloudbox import Azure, Request, Response
 from tests.support.metadata_server import MetadataServer
 from tests.support.vms.pythons import oldest_python

@@ -138,7 +138,7 @@ def test_spot_vm_that_is_evicted_while_it_starts_is_replaced(run, arm):
 
 @pytest.mark.long
 def test_vm_that_starts_and_starts_is_given_up(run, arm, monkeypatch):
-    monkeypatch.setattr("bigmachine_azure._allocation._TIMEOUT", 0.5)
+    monkeypatch.setattr("bigmachine_azure.launch._allocation._TIMEOUT", 0.5)
 
     async def test(kit):
         with pytest.raises(StartError, match=r"Unfinished: Azure has not started the VM within"):
@@ -154,7 +154,7 @@ def test_vm_that_starts_and_starts_is_given_up(run, arm, monkeypatch):
 
 @pytest.mark.long
 def test_interface_that_azure_holds_for_a_failed_vm_delays_nobody(run, arm, monkeypatch):
-    monkeypatch.setattr("bigmachine_azure._create_vms._PATIENCE", 0.2)
+    monkeypatch.setattr("bigmachine_azure.launch._create_vms._PATIENCE", 0.2)
 
     async def test(kit):
         [instance] = await kit.start()

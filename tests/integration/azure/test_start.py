@@ -10,9 +10,9 @@ import pytest
 from cryptography.hazmat.primitives.serialization import load_ssh_public_key
 
 from bigmachine.errors import UsageError
-from bigmachine_azure._launch_specification import max_price
-from bigmachine_azure._login import login_keys
-from bigmachine_azure._options import AzureOptions
+from bigmachine_azure.guest._login import login_keys
+from bigmachine_azure.launch._launch_specification import max_price
+from bigmachine_azure.options._options import AzureOptions
 from tests.support.azure.arm import LOCATION
 from tests.support.azure.fixtures import SIZE
 

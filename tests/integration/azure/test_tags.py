@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bigmachine.boot import Driver
 from bigmachine_azure import AzureOptions
-from bigmachine_azure import _tags as tags
+from bigmachine_azure.options import _tags as tags
 
 SESSION = "main-0123abcd.bigmachine"
 DRIVER = Driver(1, 2, "abc", host="laptop", user="ada", command="train.py --epochs")

@@ -13,8 +13,8 @@ import pytest
 from bigmachine.errors import UsageError
 from bigmachine.system._options import resolve_options
 from bigmachine_azure import AzureOptions
-from bigmachine_azure._skus import DEFAULT_SIZES, Skus
-from bigmachine_azure._vm_sizes import VmSize, misfit
+from bigmachine_azure.catalog._skus import DEFAULT_SIZES, Skus
+from bigmachine_azure.catalog._vm_sizes import VmSize, misfit
 from tests.integration.azure.plans import plan, planning
 from tests.support.azure.errors import ArmError
 

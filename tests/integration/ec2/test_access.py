@@ -16,9 +16,9 @@ import trio
 
 from bigmachine.cloud import MachineAddresses
 from bigmachine.errors import StartError, UsageError
-from bigmachine_ec2 import _api
-from bigmachine_ec2._public_names import unusable_names
-from bigmachine_ec2._vm import Vm
+from bigmachine_ec2.api import _api
+from bigmachine_ec2.resources._public_names import unusable_names
+from bigmachine_ec2.resources._vm import Vm
 from tests.support.clocks import jumping_clock
 
 if TYPE_CHECKING:

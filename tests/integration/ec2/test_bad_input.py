@@ -12,7 +12,7 @@ import trio
 import bigmachine as bm
 from bigmachine.errors import BigmachineError, StartError, UsageError
 from bigmachine.system import driver_addresses
-from bigmachine_ec2._api import Api
+from bigmachine_ec2.api._api import Api
 from tests.support.aws.fixtures import Kit
 from tests.support.aws.names import UBUNTU
 from tests.support.aws.refusals import PENDING
@@ -579,7 +579,7 @@ def test_oversized_user_data_is_refused_before_launch(run, aws, monkeypatch):
             await kit.start()
         assert [*made(aws)] == []
 
-    monkeypatch.setattr("bigmachine_ec2._user_data._LIMIT", 1000)
+    monkeypatch.setattr("bigmachine_ec2.guest._user_data._LIMIT", 1000)
     run(test)
 
 

@@ -8,8 +8,8 @@ import struct
 import pytest
 
 from bigmachine.cloud import NvmeDisk
-from bigmachine_ec2 import _disks
-from bigmachine_ec2._disks import volume_name
+from bigmachine_ec2.guest import _disks
+from bigmachine_ec2.guest._disks import volume_name
 
 
 def disk(model: str, name: bytes, device: str = "") -> NvmeDisk:

@@ -7,7 +7,7 @@ import uuid
 import pytest
 
 from bigmachine.errors import StartError, UsageError
-from bigmachine_ec2._vm import Vm
+from bigmachine_ec2.resources._vm import Vm
 from tests.support.aws.names import REGION
 
 ID = "1234abcd-12ab-34cd-56ef-1234567890ab"

@@ -10,10 +10,10 @@ import pytest
 import trio
 
 from bigmachine.errors import StartError
-from bigmachine_ec2._image import Image
-from bigmachine_ec2._instance_types import InstanceType
-from bigmachine_ec2._network import Subnet
-from bigmachine_ec2._offers import Offer, fleet_groups
+from bigmachine_ec2.catalog._images import Image
+from bigmachine_ec2.catalog._instance_types import InstanceType
+from bigmachine_ec2.plan._offers import Offer, fleet_groups
+from bigmachine_ec2.resources._network import Subnet
 from tests.support.aws.many import Many
 from tests.support.aws.names import TYPE
 from tests.support.waiting import eventually
@@ -403,8 +403,8 @@ def test_template_never_found_is_an_error(run, aws, caplog):
     ("count", "page"), [(200, 40), pytest.param(2500, 500, marks=pytest.mark.long)]
 )
 def test_many_machines_need_few_requests(run, aws, monkeypatch, count, page):
-    monkeypatch.setattr("bigmachine_ec2._create_fleet.CreateFleet.max_count", page)
-    monkeypatch.setattr("bigmachine_ec2._api._PAGE", page)
+    monkeypatch.setattr("bigmachine_ec2.launch._create_fleet.CreateFleet.max_count", page)
+    monkeypatch.setattr("bigmachine_ec2.api._api._PAGE", page)
     many = Many()
 
     async def test(kit):

@@ -112,7 +112,7 @@ PROGRAM = """
     import copy, json, sys
     import bigmachine as bm
     from bigmachine_ec2 import Ec2Options, Ec2System
-    from bigmachine_ec2._guest_setup import Ec2GuestSetup, read_guest_setup
+    from bigmachine_ec2.guest._guest_setup import Ec2GuestSetup, read_guest_setup
     from services import Places
     from vms import VmSystem
 

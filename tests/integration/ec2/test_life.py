@@ -68,7 +68,7 @@ def test_ended_instance_has_ec2s_reason(run, aws, event, reason, detail):
 def test_every_state_reason_of_the_api_reference_has_a_message():
     from botocore.session import Session
 
-    from bigmachine_ec2._vm import _REASONS
+    from bigmachine_ec2.resources._vm import _REASONS
 
     model = Session().get_service_model("ec2").shape_for("StateReason").members["Message"]
     codes = re.findall(r"<code>((?:Client|Server)[\w.]+)</code>", model.documentation)
@@ -319,7 +319,7 @@ def test_instances_of_a_start_that_could_not_be_undone_are_terminated(run, aws):
 
 def test_security_group_that_something_else_uses_is_told(run, aws, monkeypatch, caplog):
     """As a rule of a database's group, which lets machines in (kubernetes/kops issue 6454)."""
-    monkeypatch.setattr("bigmachine_ec2._leftovers._IN_USE_SECONDS", 0.0)
+    monkeypatch.setattr("bigmachine_ec2.resources._leftovers._IN_USE_SECONDS", 0.0)
 
     async def test(kit):
         await kit.start()
@@ -388,7 +388,7 @@ def test_all_pages_of_a_list_are_read(run, aws, monkeypatch):
     async def test(kit):
         system = await kit.setup()
         started = [(await system.start(1, kit.request))[0] for _ in range(7)]
-        monkeypatch.setattr("bigmachine_ec2._api._PAGE", 5)
+        monkeypatch.setattr("bigmachine_ec2.api._api._PAGE", 5)
         listed = {i.id for i in await kit.system.instances()}
         assert {i.id for i in started} <= listed
         await kit.system.shutdown()

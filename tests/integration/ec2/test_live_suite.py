@@ -11,7 +11,7 @@ import pytest
 
 from bigmachine.boot import Driver
 from bigmachine_ec2 import Ec2Options, Ec2System
-from bigmachine_ec2._tags import DRIVER, SESSION, tag_specifications
+from bigmachine_ec2.options._tags import DRIVER, SESSION, tag_specifications
 from tests.integration.ec2.test_reap import Region
 from tests.live import __main__ as script
 from tests.live.account import RUN

@@ -9,7 +9,7 @@ import threading
 import trio
 
 from bigmachine.system import public_address
-from bigmachine_ec2._configuration import open_session
+from bigmachine_ec2.api._configuration import open_session
 
 
 def test_search_for_credentials_is_logged_by_user_calls_only(caplog, monkeypatch):

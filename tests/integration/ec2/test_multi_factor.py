@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bigmachine.errors import StartError
-from bigmachine_ec2._configuration import open_session
+from bigmachine_ec2.api._configuration import open_session
 
 CONFIG = """
 [profile base]

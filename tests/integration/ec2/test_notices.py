@@ -14,7 +14,7 @@ import bigmachine as bm
 from bigmachine.cloud import MetadataError
 from bigmachine.testing import InProcessSystem
 from bigmachine_ec2 import Ec2System
-from bigmachine_ec2._notices import Metadata, read_notices
+from bigmachine_ec2.guest._notices import Metadata, read_notices
 from tests.support.aws.imds import MOST_TTL, Imds
 from tests.support.clocks import jumping_clock
 from tests.support.services import Echo

@@ -10,10 +10,10 @@ import trio
 
 from bigmachine.errors import StartError, UsageError
 from bigmachine_ec2 import Ec2Options
-from bigmachine_ec2._api import Api
-from bigmachine_ec2._budget import check_max_price, check_prices
-from bigmachine_ec2._image import default_image_id
-from bigmachine_ec2._prices import PriceKey, Prices
+from bigmachine_ec2.api._api import Api
+from bigmachine_ec2.catalog._images import default_image_id
+from bigmachine_ec2.catalog._prices import PriceKey, Prices
+from bigmachine_ec2.plan._budget import check_max_price, check_prices
 from tests.support.aws.prices import SPOT
 
 if TYPE_CHECKING:

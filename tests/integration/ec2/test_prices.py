@@ -8,7 +8,7 @@ import pytest
 
 from bigmachine.errors import StartError, UsageError
 from bigmachine_ec2 import Ec2Options
-from bigmachine_ec2._api import Api
+from bigmachine_ec2.api._api import Api
 from tests.support.aws.names import TYPE
 from tests.support.aws.prices import ADDRESS, EXTRAS, ON_DEMAND, SPOT
 
@@ -111,7 +111,7 @@ def test_without_price_permissions_machines_start_and_one_line_says_why(run, aws
 
 
 def test_prices_that_a_cost_limit_needs_are_waited_for(run, aws, monkeypatch):
-    monkeypatch.setattr("bigmachine_ec2._prices._TIMEOUT", 0.0)
+    monkeypatch.setattr("bigmachine_ec2.catalog._prices._TIMEOUT", 0.0)
 
     async def test(kit):
         await kit.setup()

@@ -7,11 +7,11 @@ import logging
 import pytest
 
 from bigmachine.errors import StartError
-from bigmachine_ec2._image import Image
-from bigmachine_ec2._instance_types import InstanceType
-from bigmachine_ec2._network import Subnet
-from bigmachine_ec2._offers import Offer
-from bigmachine_ec2._quota import Quota, check_quotas, quota_code
+from bigmachine_ec2.catalog._images import Image
+from bigmachine_ec2.catalog._instance_types import InstanceType
+from bigmachine_ec2.plan._offers import Offer
+from bigmachine_ec2.plan._quota import Quota, check_quotas, quota_code
+from bigmachine_ec2.resources._network import Subnet
 
 ON_DEMAND, SPOT = "L-1216C47A", "L-34B43A08"
 SPOT_G = "L-3819A6DF"
@@ -122,5 +122,5 @@ def test_unresponsive_quota_service_does_not_delay_setup(run, aws, caplog, monke
             await kit.setup()
         assert "Service Quotas does not respond" in caplog.text
 
-    monkeypatch.setattr("bigmachine_ec2._quota._TIMEOUT", 0.0)
+    monkeypatch.setattr("bigmachine_ec2.plan._quota._TIMEOUT", 0.0)
     run(test)

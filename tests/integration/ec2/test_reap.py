@@ -14,7 +14,7 @@ from bigmachine.cli import main
 from bigmachine.errors import BigmachineError
 from bigmachine.system import Instance
 from bigmachine_ec2 import Ec2Options, Ec2System
-from bigmachine_ec2._tags import machines_tags, tag_specifications
+from bigmachine_ec2.options._tags import machines_tags, tag_specifications
 from tests.support.aws.names import REGION
 from tests.support.drivers import IDLE, driver
 
@@ -322,7 +322,7 @@ def test_all_resources_are_tagged_with_the_driver(run, region):
 
 @pytest.mark.usefixtures("consistent")
 def test_start_recreates_a_reaped_security_group(run, region, monkeypatch):
-    monkeypatch.setattr("bigmachine_ec2._api._NEW_SECONDS", 0.0)
+    monkeypatch.setattr("bigmachine_ec2.api._api._NEW_SECONDS", 0.0)
 
     async def test(kit):
         [first] = await kit.start()

@@ -10,15 +10,15 @@ import pytest
 from bigmachine.cloud import RuledOut, Scope
 from bigmachine.errors import StartError, UsageError
 from bigmachine.system import MARKETS
-from bigmachine_ec2._advice import explain
-from bigmachine_ec2._api import code_of
-from bigmachine_ec2._errors import AwsError
-from bigmachine_ec2._image import Image
-from bigmachine_ec2._instance_types import InstanceType
-from bigmachine_ec2._network import Subnet
-from bigmachine_ec2._offers import Offer
-from bigmachine_ec2._run_instances import RunInstances
-from bigmachine_ec2._scope import scope_of
+from bigmachine_ec2.api._advice import explain
+from bigmachine_ec2.api._api import code_of
+from bigmachine_ec2.api._errors import AwsError
+from bigmachine_ec2.catalog._images import Image
+from bigmachine_ec2.catalog._instance_types import InstanceType
+from bigmachine_ec2.launch._run_instances import RunInstances
+from bigmachine_ec2.launch._scope import scope_of
+from bigmachine_ec2.plan._offers import Offer
+from bigmachine_ec2.resources._network import Subnet
 from tests.support.aws.refusals import (
     BLOCKED,
     BOUNDARY,

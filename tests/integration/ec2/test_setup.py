@@ -14,7 +14,7 @@ import bigmachine as bm
 from bigmachine.errors import StartError, UsageError
 from bigmachine.rpc import dumps_whole
 from bigmachine_ec2 import Ec2System
-from bigmachine_ec2._image import default_image
+from bigmachine_ec2.catalog._images import default_image
 from tests.support.aws.fixtures import Kit
 from tests.support.aws.names import DEBIAN, UBUNTU
 from tests.support.aws.refusals import FREE_TYPES, include_free, offer_less

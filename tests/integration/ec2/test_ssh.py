@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from bigmachine.errors import UsageError
-from bigmachine_ec2._guest_setup import Ec2GuestSetup
+from bigmachine_ec2.guest._guest_setup import Ec2GuestSetup
 from tests.integration.ec2.test_access import ALLOWED, open_to, user_data
 from tests.support.aws.imds import Imds
 from tests.support.public_keys import KEY

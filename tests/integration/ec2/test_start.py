@@ -12,7 +12,7 @@ import trio
 
 from bigmachine.errors import StartError, UsageError
 from bigmachine.system import Instance
-from bigmachine_ec2._tags import tag_value
+from bigmachine_ec2.options._tags import tag_value
 from tests.support.aws.names import TYPE
 from tests.support.waiting import eventually
 

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from bigmachine.errors import StartError
-from bigmachine_ec2 import _prices
+from bigmachine_ec2.catalog import _prices
 from tests.support.aws.names import TYPE
 from tests.support.aws.prices import EXTRAS, LICENSE, ON_DEMAND, SPOT
 

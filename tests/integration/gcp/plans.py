@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bigmachine_gcp._launch_plan import LaunchPlan, make_launch_plan
+from bigmachine_gcp.plan._launch_plan import LaunchPlan, make_launch_plan
 from tests.support.gcp.fixtures import Kit
 from tests.support.plans import Plans
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import trio
 
-from bigmachine_gcp._operations import Operation
+from bigmachine_gcp.api._operations import Operation
 from tests.support.gcp.errors import GceError, OperationError
 from tests.support.gcp.fixtures import error_of
 from tests.support.gcp.gce import PROJECT, REGION, ZONE

@@ -9,7 +9,7 @@ import threading
 import pytest
 import trio
 
-from bigmachine_gcp._advice import explain
+from bigmachine_gcp.api._advice import explain
 from tests.support.gcp.fixtures import error_of
 from tests.support.gcp.gce import ZONE
 
@@ -94,7 +94,7 @@ def test_outcome_is_unknown_after_a_broken_answer(use, answer, code, says):
 
 
 def test_connection_that_nobody_accepts_is_given_up_early(use, monkeypatch):
-    monkeypatch.setattr("bigmachine_gcp._transport._CONNECT_TIMEOUT", 0.1)
+    monkeypatch.setattr("bigmachine_gcp.api._transport._CONNECT_TIMEOUT", 0.1)
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
         for _ in range(4):  # its queue is full: Linux answers no more

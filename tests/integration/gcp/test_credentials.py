@@ -17,11 +17,11 @@ from google.oauth2 import credentials
 
 from bigmachine.errors import StartError, UsageError
 from bigmachine_gcp import GcpOptions
-from bigmachine_gcp._advice import explain
-from bigmachine_gcp._api import Api
-from bigmachine_gcp._credentials import find_credentials
-from bigmachine_gcp._errors import GcpError
-from bigmachine_gcp._transport import errors_of
+from bigmachine_gcp.api._advice import explain
+from bigmachine_gcp.api._api import Api
+from bigmachine_gcp.api._credentials import find_credentials
+from bigmachine_gcp.api._errors import GcpError
+from bigmachine_gcp.api._transport import errors_of
 from tests.support.gcp.gce import PROJECT
 from tests.support.gcp.oauth import ACCOUNT
 
@@ -165,7 +165,7 @@ def test_missing_credentials_are_an_error_except_for_an_emulator(nobody, monkeyp
 
 def test_slow_metadata_server_is_asked_once(nobody, monkeypatch):
     monkeypatch.delenv("NO_GCE_CHECK")
-    monkeypatch.setattr("bigmachine_gcp._credentials._METADATA_SECONDS", 0.1)
+    monkeypatch.setattr("bigmachine_gcp.api._credentials._METADATA_SECONDS", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as server:
         monkeypatch.setenv("GCE_METADATA_IP", f"127.0.0.1:{server.getsockname()[1]}")
         with pytest.raises(StartError, match="there are no Google Cloud credentials"):

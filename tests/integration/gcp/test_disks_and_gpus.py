@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from bigmachine.errors import UsageError
-from bigmachine_gcp._disk_types import attachable_local_ssds, disk_types, local_ssd_gib
-from bigmachine_gcp._machine_types import MachineType
-from bigmachine_gcp._offers import bulk_groups
+from bigmachine_gcp.catalog._disk_types import attachable_local_ssds, disk_types, local_ssd_gib
+from bigmachine_gcp.catalog._machine_types import MachineType
+from bigmachine_gcp.plan._offers import bulk_groups
 from tests.integration.gcp.plans import plan, planning
 
 

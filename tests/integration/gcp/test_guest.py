@@ -13,10 +13,11 @@ import trio
 from bigmachine._identity import Authority
 from bigmachine.cloud import NvmeDisk
 from bigmachine.errors import UsageError
-from bigmachine_gcp import GcpOptions, _disks
-from bigmachine_gcp._guest_setup import data_names, guest_setup
-from bigmachine_gcp._image import BootForm
-from bigmachine_gcp._user_data import make_metadata
+from bigmachine_gcp import GcpOptions
+from bigmachine_gcp.catalog._images import BootForm
+from bigmachine_gcp.guest import _disks
+from bigmachine_gcp.guest._guest_setup import data_names, guest_setup
+from bigmachine_gcp.guest._user_data import make_metadata
 from tests.support.gcp.metadata import MetadataServer
 from tests.support.public_keys import KEY, OTHER
 from tests.support.vms.rig import boot_of

@@ -8,9 +8,10 @@ import pytest
 import trio
 
 from bigmachine._identity import Authority
-from bigmachine_gcp import GcpOptions, _user_data
-from bigmachine_gcp._image import BootForm
-from bigmachine_gcp._user_data import SSH_USER, make_metadata
+from bigmachine_gcp import GcpOptions
+from bigmachine_gcp.catalog._images import BootForm
+from bigmachine_gcp.guest import _user_data
+from bigmachine_gcp.guest._user_data import SSH_USER, make_metadata
 from tests.support.cloudbox import Box, Gce, Host, Request, Response
 from tests.support.cloudbox.fixtures import InBox
 from tests.support.cloudbox.fixtures import in_box as in_box

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from bigmachine.errors import UsageError
-from bigmachine_gcp._image import BootForm, default_image
+from bigmachine_gcp.catalog._images import BootForm, default_image
 from tests.integration.gcp.plans import plan, planning
 from tests.support.gcp.gce import PROJECT
 

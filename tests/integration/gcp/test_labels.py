@@ -6,7 +6,7 @@ import json
 
 from bigmachine.boot import Driver
 from bigmachine_gcp import GcpOptions
-from bigmachine_gcp import _labels as labels
+from bigmachine_gcp.options import _labels as labels
 
 SESSION = "main-0123abcd.bigmachine"
 DRIVER = Driver(1, 2, "abc", host="laptop", user="ada", command="train.py --epochs")

@@ -6,7 +6,7 @@ import pytest
 import trio
 
 from bigmachine.errors import UsageError
-from bigmachine_gcp._check_policies import _forbids
+from bigmachine_gcp.plan._policies import _forbids
 from tests.integration.gcp.plans import ALLOW, plan, refusal
 from tests.support.gcp.catalog import MachineType
 from tests.support.gcp.gce import REGION

@@ -18,7 +18,7 @@ from bigmachine.errors import (
 )
 from bigmachine.system import Instance
 from bigmachine_gcp import GcpOptions, GcpSystem
-from bigmachine_gcp._labels import description
+from bigmachine_gcp.options._labels import description
 from tests.support.gcp.errors import GceError
 from tests.support.gcp.gce import REGION, ZONE
 from tests.support.waiting import eventually
@@ -108,7 +108,7 @@ def test_instance_that_somebody_ended_has_their_name(run, gce, verb, said):
 @pytest.mark.long
 def test_reason_is_unknown_if_operations_may_not_be_listed(run, gce, monkeypatch):
     # It may be deleted at once.
-    monkeypatch.setattr("bigmachine_gcp._vms._NEW_SECONDS", 0.0)
+    monkeypatch.setattr("bigmachine_gcp.resources._vms._NEW_SECONDS", 0.0)
 
     async def test(kit):
         [instance] = await kit.start()
@@ -124,7 +124,7 @@ def test_reason_is_unknown_if_operations_may_not_be_listed(run, gce, monkeypatch
 @pytest.mark.long
 def test_instance_that_was_new_when_it_was_not_found_has_not_ended(run, gce, monkeypatch):
     def grow_old(_):
-        monkeypatch.setattr("bigmachine_gcp._vms._NEW_SECONDS", 0.0)
+        monkeypatch.setattr("bigmachine_gcp.resources._vms._NEW_SECONDS", 0.0)
         return True
 
     async def test(kit):
@@ -265,7 +265,7 @@ def test_stop_repeats_a_deletion_that_another_operation_holds_up(run, gce):
 def test_stop_does_not_trust_a_false_not_found(run, gce, method, monkeypatch):
     async def test(kit):
         instances = await kit.start(2)
-        monkeypatch.setattr("bigmachine_gcp._api._ATTEMPTS", 1)
+        monkeypatch.setattr("bigmachine_gcp.api._api._ATTEMPTS", 1)
         gce.operations.step_seconds = 0.2
         gce.refuse(method, GceError(404, "notFound", "The resource was not found"), times=2)
         async with trio.open_nursery() as nursery:
@@ -515,7 +515,7 @@ def own(kit):
 
 
 def test_shutdown_fails_if_a_zone_of_the_session_is_not_seen(run, gce, monkeypatch):
-    monkeypatch.setattr("bigmachine_gcp._api._ATTEMPTS", 2)
+    monkeypatch.setattr("bigmachine_gcp.api._api._ATTEMPTS", 2)
 
     async def test(kit):
         await kit.start()
@@ -533,7 +533,7 @@ def test_shutdown_fails_if_a_zone_of_the_session_is_not_seen(run, gce, monkeypat
 
 @pytest.mark.long
 def test_firewall_rule_whose_answer_was_lost_is_found(run, gce, monkeypatch):
-    monkeypatch.setattr("bigmachine_gcp._api._ATTEMPTS", 1)
+    monkeypatch.setattr("bigmachine_gcp.api._api._ATTEMPTS", 1)
 
     async def test(kit):
         gce.lose_answer("firewalls.insert")
@@ -546,7 +546,7 @@ def test_firewall_rule_whose_answer_was_lost_is_found(run, gce, monkeypatch):
 
 @pytest.mark.long
 def test_shutdown_frees_a_firewall_rule_of_a_failed_start(run, gce, monkeypatch):
-    monkeypatch.setattr("bigmachine_gcp._api._ATTEMPTS", 1)
+    monkeypatch.setattr("bigmachine_gcp.api._api._ATTEMPTS", 1)
 
     async def test(kit):
         system = await kit.setup()
@@ -593,8 +593,8 @@ def test_start_cancelled_while_the_operation_runs_deletes_what_comes(run, gce):
 
 @pytest.mark.usefixtures("consistent")
 def test_what_a_cancelled_start_launches_later_is_freed_at_shutdown(run, gce, monkeypatch):
-    monkeypatch.setattr("bigmachine_gcp._launch._OPERATION_SECONDS", 0.1)
-    monkeypatch.setattr("bigmachine_gcp._session_resources._OPERATION_SECONDS", 0.1)
+    monkeypatch.setattr("bigmachine_gcp.launch._launch._OPERATION_SECONDS", 0.1)
+    monkeypatch.setattr("bigmachine_gcp.resources._session_resources._OPERATION_SECONDS", 0.1)
 
     async def test(kit):
         await kit.start()

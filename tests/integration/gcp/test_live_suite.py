@@ -9,7 +9,7 @@ import pytest
 
 from bigmachine.boot import Driver
 from bigmachine_gcp import GcpOptions, GcpSystem
-from bigmachine_gcp._labels import description
+from bigmachine_gcp.options._labels import description
 from tests.live import __main__ as script
 from tests.live.account import RUN
 from tests.live.gcp import Account

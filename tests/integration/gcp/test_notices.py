@@ -12,7 +12,7 @@ import trio
 import bigmachine as bm
 from bigmachine.cloud import MetadataError
 from bigmachine.testing import InProcessSystem
-from bigmachine_gcp._notices import read_notices
+from bigmachine_gcp.guest._notices import read_notices
 from tests.support.clocks import jumping_clock
 from tests.support.gcp.metadata import MetadataServer
 from tests.support.services import Echo

@@ -7,7 +7,7 @@ import pytest
 from bigmachine.errors import UsageError
 from bigmachine.system._options import resolve_options
 from bigmachine_gcp import GcpOptions
-from bigmachine_gcp._options import check_offline
+from bigmachine_gcp.options._options import check_offline
 
 FAMILY = "projects/debian-cloud/global/images/family/debian-13"
 

@@ -9,8 +9,8 @@ import trio
 
 from bigmachine.errors import UsageError
 from bigmachine_gcp import GcpOptions
-from bigmachine_gcp._api import Api
-from bigmachine_gcp._place import find_place, requested_region
+from bigmachine_gcp.api._api import Api
+from bigmachine_gcp.api._place import find_place, requested_region
 from tests.support.gcp.gce import PROJECT, REGION, ZONE
 
 

@@ -9,11 +9,11 @@ import pytest
 
 from bigmachine.errors import StartError
 from bigmachine.system import Instance
-from bigmachine_gcp._budget import within_max_price
-from bigmachine_gcp._machine_types import MachineType
-from bigmachine_gcp._price_cache import default_file, load_rates, save_rates
-from bigmachine_gcp._prices import PriceKey, Prices
-from bigmachine_gcp._skus import rates_of
+from bigmachine_gcp.catalog._machine_types import MachineType
+from bigmachine_gcp.catalog._price_cache import default_file, load_rates, save_rates
+from bigmachine_gcp.catalog._price_list import rates_of
+from bigmachine_gcp.catalog._prices import PriceKey, Prices
+from bigmachine_gcp.plan._budget import within_max_price
 from tests.integration.gcp.plans import plan
 from tests.support.gcp.fixtures import Kit
 from tests.support.gcp.gce import PROJECT

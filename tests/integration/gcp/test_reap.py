@@ -9,7 +9,7 @@ import pytest
 from bigmachine.boot import Driver
 from bigmachine.cli import main
 from bigmachine_gcp import GcpOptions
-from bigmachine_gcp._labels import description
+from bigmachine_gcp.options._labels import description
 from tests.support.gcp.errors import GceError
 from tests.support.gcp.fixtures import TYPE
 from tests.support.gcp.gce import REGION, ZONE
@@ -24,7 +24,7 @@ def options(gce, monkeypatch):
     gce.chance.probability = 0.0
     monkeypatch.setenv("BIGMACHINE_GCP_ENDPOINT_URL", gce.url)
     monkeypatch.setenv("BIGMACHINE_GCP_ZONES", ZONE)
-    monkeypatch.setattr("bigmachine_gcp._api._UNREACHABLE_ATTEMPTS", 1)
+    monkeypatch.setattr("bigmachine_gcp.api._api._UNREACHABLE_ATTEMPTS", 1)
 
 
 def fill(gce, session, driver=DEAD):

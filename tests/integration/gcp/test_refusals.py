@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from bigmachine.errors import StartError, UsageError
-from bigmachine_gcp._advice import explain, missing_permission
-from bigmachine_gcp._errors import GcpError
+from bigmachine_gcp.api._advice import explain, missing_permission
+from bigmachine_gcp.api._errors import GcpError
 from tests.support.gcp import first_use as r
 from tests.support.gcp.errors import GceError, OperationError
 from tests.support.gcp.oauth import ACCOUNT

@@ -9,7 +9,7 @@ import pytest
 
 from bigmachine.errors import UsageError
 from bigmachine_gcp import GcpSystem
-from bigmachine_gcp._transport import method_id
+from bigmachine_gcp.api._transport import method_id
 from tests.support.gcp import role
 from tests.support.gcp.calls import Call
 from tests.support.gcp.gce import PROJECT, REGION, ZONE, Gce

@@ -8,8 +8,8 @@ import pytest
 import trio
 
 from bigmachine_gcp import GcpOptions
-from bigmachine_gcp._delete_instance import MAX_SECONDS
-from bigmachine_gcp._self_deletion import self_deletion, warn_of_disks
+from bigmachine_gcp.guest._delete_instance import MAX_SECONDS
+from bigmachine_gcp.guest._self_deletion import self_deletion, warn_of_disks
 from tests.support.cloudbox import Gce
 from tests.support.gcp.errors import GceError
 from tests.support.gcp.gce import PROJECT, REGION, ZONE

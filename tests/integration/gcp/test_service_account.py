@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bigmachine.errors import UsageError
-from bigmachine_gcp._service_account import _project_of, check_service_account
+from bigmachine_gcp.plan._service_account import _project_of, check_service_account
 from tests.support.gcp.gce import PROJECT
 
 EMAIL = f"workers@{PROJECT}.iam.gserviceaccount.com"

@@ -12,9 +12,9 @@ import pytest
 
 from bigmachine.errors import StartError, UsageError
 from bigmachine.system import Instance
-from bigmachine_gcp._errors import GcpError, QuotaInfo
-from bigmachine_gcp._launch_specification import MAX_RUN_SECONDS
-from bigmachine_gcp._scope import scope_of
+from bigmachine_gcp.api._errors import GcpError, QuotaInfo
+from bigmachine_gcp.launch._launch_specification import MAX_RUN_SECONDS
+from bigmachine_gcp.launch._scope import scope_of
 from tests.support.gcp.errors import GceError, OperationError
 from tests.support.gcp.fixtures import TYPE
 from tests.support.gcp.gce import REGION, ZONE, Gce
@@ -253,7 +253,7 @@ def test_spot_instance_that_is_preempted_while_it_starts_is_replaced(run, gce):
 def test_spot_instance_that_is_preempted_as_soon_as_it_runs_is_replaced(
     run, gce, caplog, monkeypatch
 ):
-    monkeypatch.setattr("bigmachine_gcp._bulk_operations._LISTED_SECONDS", 0.5)
+    monkeypatch.setattr("bigmachine_gcp.resources._bulk_operations._LISTED_SECONDS", 0.5)
 
     async def test(kit):
         instances = await kit.start(3)
@@ -390,7 +390,7 @@ def test_lost_answer_is_asked_for_again_and_buys_nothing_twice(run, gce, zones):
 def test_instances_of_a_request_that_is_never_answered_are_found(
     run, gce, monkeypatch, is_operation_seen
 ):
-    monkeypatch.setattr("bigmachine_gcp._api._ATTEMPTS", 1)
+    monkeypatch.setattr("bigmachine_gcp.api._api._ATTEMPTS", 1)
     if not is_operation_seen:
         gce.refuse_always("regionOperations.list", INVALID)
 
@@ -407,7 +407,7 @@ def test_instances_of_a_request_that_is_never_answered_are_found(
 
 @pytest.mark.long
 def test_start_ends_if_it_is_unknown_what_was_launched(run, gce, monkeypatch):
-    monkeypatch.setattr("bigmachine_gcp._api._ATTEMPTS", 1)
+    monkeypatch.setattr("bigmachine_gcp.api._api._ATTEMPTS", 1)
     denied = GceError(403, "forbidden", "Required 'compute.instances.list' permission")
 
     async def test(kit):

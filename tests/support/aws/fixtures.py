@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
-from bigmachine_ec2 import Ec2System, _api
+from bigmachine_ec2 import Ec2System
+from bigmachine_ec2.api import _api
 from tests.support.aws.box import Ec2Box, ec2_in_a_box, environ
 from tests.support.aws.names import REGION, TYPE
 from tests.support.cloudbox import why_no_drivers

@@ -53,14 +53,14 @@ class Kit(CloudKit):
     @property
     def api(self) -> Any:
         """A connection of its own to the API; it is for the test to open and close."""
-        from bigmachine_azure._api import Api
+        from bigmachine_azure.api._api import Api
 
         return Api(self.options)
 
 
 async def error_of(call: Awaitable[Any]) -> Any:
     """Return the error of a call of `Api`, which must fail."""
-    from bigmachine_azure._errors import AzureError
+    from bigmachine_azure.api._errors import AzureError
 
     with pytest.raises(AzureError) as caught:
         await call

@@ -39,14 +39,14 @@ class Kit(CloudKit):
     @property
     def api(self) -> Any:
         """A connection of its own to the API; it is for the test to open and close."""
-        from bigmachine_gcp._api import Api
+        from bigmachine_gcp.api._api import Api
 
         return Api(self.options)
 
 
 async def error_of(call: Awaitable[Any]) -> Any:
     """Return the error of a call of `Api`, which must fail."""
-    from bigmachine_gcp._errors import GcpError
+    from bigmachine_gcp.api._errors import GcpError
 
     with pytest.raises(GcpError) as caught:
         await call

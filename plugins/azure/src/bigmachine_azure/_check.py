@@ -15,12 +15,12 @@ from typing import Any
 from bigmachine.errors import BigmachineError
 from bigmachine.system import CheckedRequest, CheckReport, Verdict
 
-from ._advice import explain
-from ._api import Api
-from ._errors import AzureError
-from ._launch_plan import LaunchPlan
-from ._options import AzureOptions, check_offline
-from ._roles import AUTHORIZATION_VERSION, grants
+from .api._advice import explain
+from .api._api import Api
+from .api._errors import AzureError
+from .options._options import AzureOptions, check_offline
+from .plan._launch_plan import LaunchPlan
+from .plan._roles import AUTHORIZATION_VERSION, grants
 
 ROLE = Path(__file__).with_name("role.json")
 """The custom role that grants all that sessions need."""

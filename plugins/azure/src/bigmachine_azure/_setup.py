@@ -16,18 +16,18 @@ import trio
 from bigmachine.cloud import poll_intervals
 from bigmachine.errors import StartError
 
-from ._errors import AzureError
-from ._identity import DELETE_VM, IDENTITIES_VERSION, IDENTITY, TYPE
-from ._option_formats import TAG_PREFIX
-from ._registration import PROVIDERS, register
-from ._resource_group import open_resource_group
-from ._resource_ids import normal_id
-from ._roles import AUTHORIZATION_VERSION
+from .api._errors import AzureError
+from .api._resource_ids import normal_id
+from .options._option_formats import TAG_PREFIX
+from .plan._identity import DELETE_VM, IDENTITIES_VERSION, IDENTITY, TYPE
+from .plan._registration import PROVIDERS, register
+from .plan._roles import AUTHORIZATION_VERSION
+from .resources._resource_group import open_resource_group
 
 if TYPE_CHECKING:
-    from ._api import Api
-    from ._options import AzureOptions
-    from ._place import Place
+    from .api._api import Api
+    from .api._place import Place
+    from .options._options import AzureOptions
 
 # To delete a VM that has `deleteOption: Delete` may need the rights to delete what goes with it,
 # which Azure does not document; without a VM that uses them they delete leftovers of bigmachine's

@@ -31,8 +31,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Make the identity, or undo that; print each step."""
     import trio
 
-    from ._options import check_offline
     from ._system import AzureSystem
+    from .options._options import check_offline
 
     system = chosen_system("azure", arguments)
     assert isinstance(system, AzureSystem)
@@ -42,9 +42,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 async def _run(system: AzureSystem, is_undo: bool) -> None:
-    from ._api import Api
-    from ._place import find_place
     from ._setup import Setup
+    from .api._api import Api
+    from .api._place import find_place
 
     api = Api(system.options)
     try:

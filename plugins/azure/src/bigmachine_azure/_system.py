@@ -14,19 +14,19 @@ from bigmachine.cloud import CONTACT_SECONDS, CloudSystem
 from bigmachine.errors import BigmachineError, StopReason
 from bigmachine.system import CheckReport, Instance, Notice, Termination
 
-from ._options import AzureOptions, check_offline
-from ._session_resources import SessionResources
+from .options._options import AzureOptions, check_offline
+from .resources._session_resources import SessionResources
 
 if TYPE_CHECKING:
-    from ._access import Access
-    from ._account import Account
-    from ._api import Api
-    from ._errors import AzureError
-    from ._launch_plan import LaunchPlan
-    from ._leftovers import Leftovers
-    from ._prices import Prices
-    from ._vm import Vm
-    from ._vms import Vms
+    from .api._api import Api
+    from .api._errors import AzureError
+    from .catalog._prices import Prices
+    from .plan._launch_plan import LaunchPlan
+    from .resources._access import Access
+    from .resources._account import Account
+    from .resources._leftovers import Leftovers
+    from .resources._vm import Vm
+    from .resources._vms import Vms
 
 logger = logging.getLogger("bigmachine.azure")
 
@@ -55,12 +55,12 @@ class AzureSystem(CloudSystem):
         """Check the options, and with Azure all that they name."""
         from bigmachine.cloud import check_prices, within_max_price
 
-        from ._access import Access
-        from ._billing_leak import check_billing_leak
-        from ._guest_setup import guest_setup
-        from ._launch_plan import make_launch_plan
-        from ._login import login_keys
-        from ._tags import warn_of_unreadable
+        from .guest._guest_setup import guest_setup
+        from .guest._login import login_keys
+        from .options._tags import warn_of_unreadable
+        from .plan._billing_leak import check_billing_leak
+        from .plan._launch_plan import make_launch_plan
+        from .resources._access import Access
 
         check_offline(self.options)
         login_keys(self.options)
@@ -103,8 +103,8 @@ class AzureSystem(CloudSystem):
         """Launch VMs until there are enough, or Azure has no more."""
         from bigmachine.cloud import affordable
 
-        from ._instance_addresses import await_addresses
-        from ._prepare_launch import prepare_launch
+        from .launch._instance_addresses import await_addresses
+        from .launch._prepare_launch import prepare_launch
 
         if self._plan is None:
             await self.setup()
@@ -151,8 +151,8 @@ class AzureSystem(CloudSystem):
 
     async def keepalive_failed(self, instance: Instance) -> Termination | None:
         """Return why the VM ended, as Azure tells it; None if it runs, or if that is unknown."""
-        from ._errors import AzureError
-        from ._terminations import explain_ended, explain_missing
+        from .api._errors import AzureError
+        from .resources._terminations import explain_ended, explain_missing
 
         id = self.resources.id_of(instance)
         if not id:
@@ -188,13 +188,13 @@ class AzureSystem(CloudSystem):
 
     def explain(self, error: AzureError) -> BigmachineError:
         """Return the error for the user."""
-        from ._advice import explain
+        from .api._advice import explain
 
         return explain(error)
 
     async def console(self, instance: Instance) -> str:
         """Return the output of the VM's serial port, as Azure's boot diagnostics have it."""
-        from ._console import read_console
+        from .resources._console import read_console
 
         with self.readable():
             await self._api.open()
@@ -217,7 +217,7 @@ class AzureSystem(CloudSystem):
 
     def notices(self) -> AsyncIterator[Notice]:
         """Yield Azure's notices to this VM: eviction, deletion, restarts and maintenance."""
-        from ._notices import read_notices
+        from .guest._notices import read_notices
 
         return read_notices(self.metadata_url)
 
@@ -226,7 +226,7 @@ class AzureSystem(CloudSystem):
     @property
     def _account(self) -> Account:
         if self._opened is None:
-            from ._account import Account
+            from .resources._account import Account
 
             self._opened = Account(self.options)
         return self._opened

@@ -22,17 +22,17 @@ from bigmachine.cloud import for_each
 from bigmachine.errors import BigmachineError, UsageError
 from bigmachine.system import CheckedRequest, CheckReport, Instance, Verdict
 
-from . import _tags
-from ._advice import explain, missing_permission
-from ._api import Api
-from ._dry_runs import DryRun, DryRuns
-from ._errors import AwsError
-from ._image import default_image
-from ._launch_plan import LaunchPlan
-from ._leftovers import GROUP, IN_USE, REQUEST, TEMPLATE, VOLUME
-from ._options import Ec2Options
-from ._region import Region
-from ._vm import Vm
+from .api._advice import explain, missing_permission
+from .api._api import Api
+from .api._errors import AwsError
+from .catalog._images import default_image
+from .launch._dry_runs import DryRun, DryRuns
+from .options import _tags
+from .options._options import Ec2Options
+from .plan._launch_plan import LaunchPlan
+from .resources._leftovers import GROUP, IN_USE, REQUEST, TEMPLATE, VOLUME
+from .resources._region import Region
+from .resources._vm import Vm
 
 POLICY = Path(__file__).with_name("policy.json")
 """The IAM policy that permits all requests of the plugin."""

@@ -14,18 +14,18 @@ from bigmachine.cloud import CloudError, CloudSystem
 from bigmachine.errors import BigmachineError, StopReason
 from bigmachine.system import CheckReport, Instance, Notice, Termination
 
-from ._options import Ec2Options, check_offline
-from ._session_resources import SessionResources
+from .options._options import Ec2Options, check_offline
+from .resources._session_resources import SessionResources
 
 if TYPE_CHECKING:
-    from ._access import Access
-    from ._api import Api
-    from ._errors import AwsError
-    from ._launch_plan import LaunchPlan
-    from ._leftovers import Leftovers
-    from ._prices import Prices
-    from ._region import Region
-    from ._vms import Vms
+    from .api._api import Api
+    from .api._errors import AwsError
+    from .catalog._prices import Prices
+    from .plan._launch_plan import LaunchPlan
+    from .resources._access import Access
+    from .resources._leftovers import Leftovers
+    from .resources._region import Region
+    from .resources._vms import Vms
 
 logger = logging.getLogger("bigmachine.ec2")
 
@@ -52,12 +52,12 @@ class Ec2System(CloudSystem):
         """Check the options, and with AWS all that they name and the permissions for it."""
         from bigmachine.cloud import for_each
 
-        from ._access import Access
-        from ._budget import check_max_price, check_prices
-        from ._dry_runs import dry_run_requests
-        from ._guest_setup import read_guest_setup
-        from ._launch_plan import make_launch_plan
-        from ._surcharges import warn_of_surcharges
+        from .guest._guest_setup import read_guest_setup
+        from .launch._dry_runs import dry_run_requests
+        from .plan._budget import check_max_price, check_prices
+        from .plan._launch_plan import make_launch_plan
+        from .plan._surcharges import warn_of_surcharges
+        from .resources._access import Access
 
         check_offline(self.options)
         self.guest_setup = read_guest_setup(self.options)
@@ -96,8 +96,8 @@ class Ec2System(CloudSystem):
     async def check(self) -> CheckReport:
         """Try all requests of sessions. This system then changes nothing any more."""
         from ._check import Check
-        from ._guest_setup import read_guest_setup
-        from ._launch_plan import make_launch_plan
+        from .guest._guest_setup import read_guest_setup
+        from .plan._launch_plan import make_launch_plan
 
         check_offline(self.options)  # before any request: with a wrong region, all would fail
         read_guest_setup(self.options)
@@ -110,11 +110,11 @@ class Ec2System(CloudSystem):
         """Launch instances until there are enough, or EC2 has no more."""
         from bigmachine.cloud import affordable
 
-        from ._instance_addresses import tag_names
-        from ._network import warn_of_free_addresses
-        from ._prepare_launch import prepare_launch
-        from ._public_names import unusable_names
-        from ._quota import warn_of_quotas
+        from .launch._instance_addresses import tag_names
+        from .launch._prepare_launch import prepare_launch
+        from .plan._quota import warn_of_quotas
+        from .resources._network import warn_of_free_addresses
+        from .resources._public_names import unusable_names
 
         if self._plan is None:
             await self.setup()
@@ -161,7 +161,7 @@ class Ec2System(CloudSystem):
 
     async def keepalive_failed(self, instance: Instance) -> Termination | None:
         """Return why the instance ended, as EC2 describes it; None if it runs."""
-        from ._errors import AwsError
+        from .api._errors import AwsError
 
         id = self.resources.id_of(instance)
         if not id:
@@ -195,20 +195,20 @@ class Ec2System(CloudSystem):
 
     def explain(self, error: AwsError) -> BigmachineError:
         """Return the error for the user."""
-        from ._advice import explain
+        from .api._advice import explain
 
         return explain(error, caller_arn=self._caller_arn)
 
     async def console(self, instance: Instance) -> str:
         """Return the instance's console output; EC2 keeps 64 KB of it."""
-        from ._console import read_console
+        from .resources._console import read_console
 
         with self.readable():
             return await read_console(self._api, self.resources.id_of(instance))
 
     async def instances(self) -> Sequence[Instance]:
         """List what is tagged with a session in the region: instances and other resources."""
-        from ._leftovers import FREED_AFTER_INSTANCES, FREED_BEFORE_INSTANCES
+        from .resources._leftovers import FREED_AFTER_INSTANCES, FREED_BEFORE_INSTANCES
 
         is_public = self.options.public_address
         errors: list[CloudError] = []
@@ -224,7 +224,7 @@ class Ec2System(CloudSystem):
 
     def notices(self) -> AsyncIterator[Notice]:
         """Yield EC2's notices to this instance: interruptions, rebalancing and maintenance."""
-        from ._notices import read_notices
+        from .guest._notices import read_notices
 
         return read_notices(self.metadata_url)
 
@@ -233,7 +233,7 @@ class Ec2System(CloudSystem):
     @property
     def _region(self) -> Region:
         if self._opened is None:
-            from ._region import Region
+            from .resources._region import Region
 
             self._opened = Region(self.options)
         return self._opened

@@ -16,12 +16,12 @@ from bigmachine.cloud import for_each
 from bigmachine.errors import BigmachineError
 from bigmachine.system import CheckedRequest, CheckReport, Verdict
 
-from ._advice import explain
-from ._api import Api
-from ._errors import GcpError
-from ._launch_plan import LaunchPlan
-from ._options import GcpOptions, check_offline
-from ._service_account import service_account_path
+from .api._advice import explain
+from .api._api import Api
+from .api._errors import GcpError
+from .options._options import GcpOptions, check_offline
+from .plan._launch_plan import LaunchPlan
+from .plan._service_account import service_account_path
 
 ROLE = Path(__file__).with_name("role.yaml")
 """The custom role that grants all that sessions need."""

@@ -14,19 +14,19 @@ from bigmachine.cloud import CONTACT_SECONDS, CloudError, CloudSystem, note_erro
 from bigmachine.errors import BigmachineError, IncompleteListError, StopReason
 from bigmachine.system import CheckReport, Instance, Notice, Termination
 
-from ._options import GcpOptions, check_offline
-from ._self_deletion import warn_of_disks
-from ._session_resources import SessionResources
+from .guest._self_deletion import warn_of_disks
+from .options._options import GcpOptions, check_offline
+from .resources._session_resources import SessionResources
 
 if TYPE_CHECKING:
-    from ._access import Access
-    from ._api import Api
-    from ._errors import GcpError
-    from ._launch_plan import LaunchPlan
-    from ._leftovers import Leftovers
-    from ._prices import Prices
-    from ._project import Project
-    from ._vms import Vms
+    from .api._api import Api
+    from .api._errors import GcpError
+    from .catalog._prices import Prices
+    from .plan._launch_plan import LaunchPlan
+    from .resources._access import Access
+    from .resources._leftovers import Leftovers
+    from .resources._project import Project
+    from .resources._vms import Vms
 
 logger = logging.getLogger("bigmachine.gcp")
 
@@ -56,10 +56,10 @@ class GcpSystem(CloudSystem):
         """Check the options, and with Google all that they name."""
         from bigmachine.cloud import check_prices
 
-        from ._access import Access
-        from ._budget import within_max_price
-        from ._guest_setup import guest_setup
-        from ._launch_plan import make_launch_plan
+        from .guest._guest_setup import guest_setup
+        from .plan._budget import within_max_price
+        from .plan._launch_plan import make_launch_plan
+        from .resources._access import Access
 
         check_offline(self.options)
         self.guest_setup = guest_setup(self.options)
@@ -93,7 +93,7 @@ class GcpSystem(CloudSystem):
         """Launch instances until there are enough, or Compute Engine has no more."""
         from bigmachine.cloud import affordable
 
-        from ._prepare_launch import prepare_launch
+        from .launch._prepare_launch import prepare_launch
 
         if self._plan is None:
             await self.setup()
@@ -135,7 +135,7 @@ class GcpSystem(CloudSystem):
 
     async def keepalive_failed(self, instance: Instance) -> Termination | None:
         """Return why the instance ended, as Compute Engine tells it; None if it runs."""
-        from ._errors import GcpError
+        from .api._errors import GcpError
 
         id = self.resources.id_of(instance)
         if not id:
@@ -172,13 +172,13 @@ class GcpSystem(CloudSystem):
 
     def explain(self, error: GcpError) -> BigmachineError:
         """Return the error for the user."""
-        from ._advice import explain
+        from .api._advice import explain
 
         return explain(error)
 
     async def console(self, instance: Instance) -> str:
         """Return the output of the first serial port; Compute Engine keeps 1 MB of it."""
-        from ._console import read_console
+        from .resources._console import read_console
 
         with self.readable():
             return await read_console(self._api, self.resources.id_of(instance))
@@ -209,7 +209,7 @@ class GcpSystem(CloudSystem):
 
     def notices(self) -> AsyncIterator[Notice]:
         """Yield Google's notices to this instance: preemption, and maintenance of its host."""
-        from ._notices import read_notices
+        from .guest._notices import read_notices
 
         return read_notices(self.metadata_url)
 
@@ -218,7 +218,7 @@ class GcpSystem(CloudSystem):
     @property
     def _project(self) -> Project:
         if self._opened is None:
-            from ._project import Project
+            from .resources._project import Project
 
             self._opened = Project(self.options)
         return self._opened

@@ -1,0 +1,1 @@
+"""What a VM boots with, and what it does by itself, on the machine."""

@@ -1,0 +1,1 @@
+"""What a session may launch, in which order: found and checked before anything is purchased."""

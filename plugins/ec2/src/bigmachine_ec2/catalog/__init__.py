@@ -1,0 +1,1 @@
+"""What the provider sells: types of machines and disks, images, prices."""

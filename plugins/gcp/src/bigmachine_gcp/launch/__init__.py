@@ -1,0 +1,1 @@
+"""How machines are purchased: what requests say, and one after the other until enough run."""

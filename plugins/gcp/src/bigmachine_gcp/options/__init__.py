@@ -1,0 +1,1 @@
+"""What users may set, and how names of options, resources and tags are written."""

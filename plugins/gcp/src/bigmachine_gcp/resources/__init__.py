@@ -1,0 +1,1 @@
+"""What exists at the provider: networks and firewalls, the VMs of sessions, leftovers."""
