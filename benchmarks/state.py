@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 import bigmachine as bm
-from bigmachine.rpc._memory_switch import VARIABLE
+from bigmachine.rpc.memory._switch import VARIABLE
 
 MIB, MACHINES = 512, 4
 MAX_SECONDS = 2.0  # by shared memory

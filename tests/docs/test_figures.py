@@ -21,22 +21,17 @@ from bigmachine.boot.vm.common import CHUNK_BYTES as BOOT_CHUNK_BYTES
 from bigmachine.boot.vm.log import LOG_BYTES
 from bigmachine.cli import _BROKEN_PIPE, _INTERRUPTED, _USAGE
 from bigmachine.cloud import CONTACT_SECONDS, CloudSystem
-from bigmachine.cloud._retries import _CANCELLED_SECONDS
 from bigmachine.cloud._system import _METAL_BOOT_TIMEOUT
 from bigmachine.cloud.guest import _files
+from bigmachine.cloud.requests._retries import _CANCELLED_SECONDS
 from bigmachine.debug import _board, _measures
 from bigmachine.debug._board import StatusBoard
 from bigmachine.debug._server import DebugServer
 from bigmachine.environment import _archive, _cache, _scan
 from bigmachine.logs import _kept, _record_lines
-from bigmachine.machine import (
-    _keepalive,
-    _memory_report,
-    _output,
-    _pace,
-    _service_batch,
-    _stderr,
-)
+from bigmachine.machine import _keepalive, _output
+from bigmachine.machine.output import _pace, _stderr
+from bigmachine.machine.supervisor import _memory_report, _service_batch
 from bigmachine.metrics import _instruments, _registry
 from bigmachine.otel import _buffer
 from bigmachine.profiling import _heap, _sampler
@@ -44,7 +39,7 @@ from bigmachine.progress import _display, _plain
 from bigmachine.reaper import _found_sessions, _main
 from bigmachine.rpc import _frames, _payload
 from bigmachine.rpc.client import _lanes
-from bigmachine.rpc.server import _place_watch, _threads
+from bigmachine.rpc.server.pools import _place_watch, _threads
 from bigmachine.services._names import TEARDOWN_SECONDS
 from bigmachine.session import _closing, _cost, _idle, _log_thread
 from bigmachine.session._arguments import DEFAULT_DEBUG_ADDRESS

@@ -28,7 +28,7 @@ TESTS = {
         ADMISSION,
         "test_one_member_cannot_have_all_connections",
     ),
-    "rpc.server._served_lane.MAX_SERVED_LANES": (
+    "rpc.server.lanes._served_lane.MAX_SERVED_LANES": (
         "tests/unit/rpc/test_lanes.py",
         "test_lanes_of_a_connection_are_bounded_and_end_with_it",
     ),
@@ -46,7 +46,7 @@ TESTS = {
         "test_message_over_limit_is_refused_before_memory_is_allocated",
     ),
     "rpc._frames.MAX_BODIES": (HOSTILE, "test_honest_client_reaches_limits_and_is_served"),
-    "rpc._decoder.MAX_PAYLOAD_BYTES": (
+    "rpc.transport._decoder.MAX_PAYLOAD_BYTES": (
         FRAMES,
         "test_invalid_input_is_protocol_error_and_takes_no_memory",
     ),
@@ -57,15 +57,15 @@ TESTS = {
         FRAMES,
         "test_invalid_input_is_protocol_error_and_takes_no_memory",
     ),
-    "rpc._memory_socket.MAX_UNTAKEN_BYTES": (
+    "rpc.memory._socket.MAX_UNTAKEN_BYTES": (
         "tests/unit/rpc/test_shared_memory.py",
         "test_sender_is_ahead_by_a_bounded_amount",
     ),
-    "rpc._memory_socket.MAX_FILES": (
+    "rpc.memory._socket.MAX_FILES": (
         "tests/unit/rpc/test_shared_memory.py",
         "test_peer_that_announces_a_buffer_and_sends_otherwise_breaks_protocol",
     ),
-    "rpc._memory.MAX_MAPPINGS": (
+    "rpc.memory._mapping.MAX_MAPPINGS": (
         "tests/unit/rpc/test_shared_memory.py",
         "test_buffers_beyond_so_many_mappings_are_copied",
     ),
@@ -85,11 +85,14 @@ TESTS = {
         HOSTILE,
         "test_calls_beyond_limit_are_refused_and_others_run",
     ),
-    "rpc._outbox.MAX_SMALL_BYTES": (
+    "rpc.transport._outbox.MAX_SMALL_BYTES": (
         HOSTILE,
         "test_machine_reads_no_more_calls_while_replies_are_not_read",
     ),
-    "rpc._outbox.MAX_UNSENT_BYTES": (HOSTILE, "test_streams_that_are_not_read_are_not_produced"),
+    "rpc.transport._outbox.MAX_UNSENT_BYTES": (
+        HOSTILE,
+        "test_streams_that_are_not_read_are_not_produced",
+    ),
     "boot.vm.server.MAX_CONNECTIONS": (
         BOOT,
         "test_driver_gets_in_while_strangers_hold_connections",

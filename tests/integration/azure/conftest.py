@@ -20,8 +20,8 @@ from tests.support.azure.fixtures import served_arm as served_arm
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test is about how long Azure makes us wait, and nobody else uses this subscription."""
-    monkeypatch.setattr("bigmachine.cloud._backoff._FIRST_DELAY", 0.02)
-    monkeypatch.setattr("bigmachine.cloud._backoff._FIRST_POLL", 0.02)
+    monkeypatch.setattr("bigmachine.cloud.requests._backoff._FIRST_DELAY", 0.02)
+    monkeypatch.setattr("bigmachine.cloud.requests._backoff._FIRST_POLL", 0.02)
     # A new VM may be hidden.
     monkeypatch.setattr("bigmachine_azure.resources._vms._NEW_SECONDS", 2.0)
     monkeypatch.setattr("bigmachine_azure.resources._vms._LISTED_SECONDS", 2.0)

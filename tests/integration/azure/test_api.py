@@ -164,7 +164,7 @@ def test_cancelled_change_waits_for_its_answer(arm, use_group):
 
 
 def test_cancelled_change_is_repeated_for_a_limited_time(arm, use_group, monkeypatch):
-    monkeypatch.setattr("bigmachine.cloud._retries._CANCELLED_SECONDS", 0.0)
+    monkeypatch.setattr("bigmachine.cloud.requests._retries._CANCELLED_SECONDS", 0.0)
 
     async def test(api):
         await api.open()

@@ -240,7 +240,7 @@ def test_wrong_tenant_is_told_and_mended_while_the_program_runs(arm, az):
 def test_wrong_clock_is_told(arm, monkeypatch):
     arm.refuse_always("*", ArmError(401, "ExpiredAuthenticationToken", "It has expired."))
     clock = types.SimpleNamespace(time=lambda: time.time() + 3000)
-    monkeypatch.setattr("bigmachine.cloud._clock_skew.time", clock)
+    monkeypatch.setattr("bigmachine.cloud.errors._clock_skew.time", clock)
     text = refused(arm)
     assert "this computer's clock is 50 minutes ahead of Azure's: set it right" in text
 

@@ -66,7 +66,7 @@ def test_driver_is_let_in_as_the_options_say(run, arm, options, allow):
 
 
 def test_driver_in_the_network_is_let_in_by_its_own_address(run, arm, monkeypatch):
-    inside = "bigmachine.system._driver_address.source_address"
+    inside = "bigmachine.system.cloud._driver_address.source_address"
     monkeypatch.setattr(inside, lambda host: "10.1.0.77" if host.startswith("10.1.") else None)
     id = arm.networks.add("lab", group="lab")["id"]
     made = plan(run, allow=(), public_address=False, network=id)

@@ -68,7 +68,7 @@ def test_vm_without_an_answer_and_without_room_comes_from_elsewhere(run, arm):
 def test_vm_that_appears_too_late_is_deleted_and_its_name_is_not_used(run, arm, monkeypatch):
     monkeypatch.setattr("bigmachine_azure.launch._create_vms._FOUND_SECONDS", 0.1)
     monkeypatch.setattr("bigmachine_azure.launch._launch._FOUND_SECONDS", 0.1)
-    monkeypatch.setattr("bigmachine.cloud._launch._LISTED_SECONDS", 0.1)
+    monkeypatch.setattr("bigmachine.cloud.launch._launch._LISTED_SECONDS", 0.1)
 
     async def test(kit):
         await kit.setup()

@@ -22,7 +22,7 @@ def test_own_network_is_planned_where_there_is_none(run, arm, monkeypatch):
     assert (network.id, network.subnet) == (OWN, f"{OWN}/subnets/machines")
     assert (network.is_missing, network.has_subnet) == (True, False)
     assert network.blocks == network.subnet_blocks == ("10.77.0.0/16",)
-    inside = "bigmachine.system._driver_address.source_address"
+    inside = "bigmachine.system.cloud._driver_address.source_address"
     monkeypatch.setattr(inside, lambda host: "10.77.0.9" if host.startswith("10.77.") else None)
     assert plan(run).network.blocks == ("172.27.0.0/16",)  # the driver is in the first
 
@@ -204,7 +204,9 @@ WAYS_OUT = {
 
 
 def test_machines_that_could_not_delete_themselves_are_refused(run, arm, monkeypatch):
-    monkeypatch.setattr("bigmachine.system._driver_address.source_address", lambda host: "10.1.0.9")
+    monkeypatch.setattr(
+        "bigmachine.system.cloud._driver_address.source_address", lambda host: "10.1.0.9"
+    )
     subnets = {
         name: {"addressPrefix": f"10.1.{n}.0/24", **properties}
         for n, (name, properties) in enumerate(WAYS_OUT.items())

@@ -65,7 +65,7 @@ def test_what_a_policy_forbids_is_refused_with_its_name(run, arm):
 
 
 def test_what_policies_allow_is_bought(run, arm, monkeypatch):
-    inside = "bigmachine.system._driver_address.source_address"
+    inside = "bigmachine.system.cloud._driver_address.source_address"
     monkeypatch.setattr(inside, lambda host: "10.77.0.9")
     arm.policies.allowed_locations = ("West Europe",)
     arm.policies.allowed_sizes = (OTHER.upper(),)

@@ -71,7 +71,7 @@ def test_quota_that_allows_no_machine_is_an_error(run, arm):
 
 def test_what_the_quota_allows_none_of_is_left_out_and_the_rest_is_bought(run, arm, monkeypatch):
     monkeypatch.setattr(
-        "bigmachine.system._driver_address.source_address", lambda host: "10.77.0.77"
+        "bigmachine.system.cloud._driver_address.source_address", lambda host: "10.77.0.77"
     )
     limits = {**arm.quotas.limits}
 

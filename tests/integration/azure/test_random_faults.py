@@ -64,7 +64,7 @@ def test_nothing_is_left_without_an_error_that_names_the_session(arm, seed, monk
 
     chance = random.Random(seed)
     arm.chance._random.seed(seed)
-    monkeypatch.setattr("bigmachine.cloud._launch._UNDO_TIMEOUT", 20.0)
+    monkeypatch.setattr("bigmachine.cloud.launch._launch._UNDO_TIMEOUT", 20.0)
     trio.run(main)  # the fixture fails if anything is left
 
 

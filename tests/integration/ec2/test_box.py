@@ -254,7 +254,9 @@ def test_machine_stays_if_its_driver_is_let_in_at_another_address(ec2, aws, monk
     timings = {"keepalive_period": 5.0, "keepalive_timeout": 90.0, "rpc_timeout": 5.0}
     allowed = "IpPermissions.1.IpRanges.1.CidrIp"
     with monkeypatch.context() as elsewhere:
-        elsewhere.setattr("bigmachine.system._driver_address.source_address", lambda _: "192.0.2.1")
+        elsewhere.setattr(
+            "bigmachine.system.cloud._driver_address.source_address", lambda _: "192.0.2.1"
+        )
         with bm.Session("ec2", **timings) as session:
             [machine] = start(session)
             [id] = ids(ec2)

@@ -176,7 +176,7 @@ def test_refused_market_and_fleets_are_not_requested_by_each_start(run, aws, mon
             assert aws.count("CreateFleet") == 0
             [request] = aws.requests("RunInstances")
             assert "InstanceMarketOptions.MarketType" not in request
-        monkeypatch.setattr("bigmachine.cloud._scope._REMEMBERED_SECONDS", 0.0)
+        monkeypatch.setattr("bigmachine.cloud.launch._scope._REMEMBERED_SECONDS", 0.0)
         aws.asked.clear()
         await kit.system.start(1, kit.request)
         assert aws.count("CreateFleet") == 1

@@ -272,7 +272,7 @@ def test_immortal_instance_not_yet_found_is_left(run, aws):
 
 
 def test_instances_of_a_failed_start_are_not_immortal(run, aws, monkeypatch):
-    monkeypatch.setattr("bigmachine.cloud._await_up._TIMEOUT", 0.0)
+    monkeypatch.setattr("bigmachine.cloud.launch._await_up._TIMEOUT", 0.0)
     aws.answers_until_running = 1000
 
     async def test(kit):

@@ -446,7 +446,7 @@ def test_start_cancelled_with_unknown_outcome_frees_all(run, aws):
 
 @pytest.mark.usefixtures("consistent")
 def test_cancelled_start_does_not_wait_for_long_for_an_aws_that_is_silent(run, aws, monkeypatch):
-    monkeypatch.setattr("bigmachine.cloud._retries._CANCELLED_SECONDS", 0.0)
+    monkeypatch.setattr("bigmachine.cloud.requests._retries._CANCELLED_SECONDS", 0.0)
 
     async def test(kit):
         system = await kit.setup()

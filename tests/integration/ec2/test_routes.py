@@ -86,7 +86,9 @@ def test_private_subnets_of_the_default_vpc_are_skipped(run, aws, private, monke
 
 def test_private_subnets_are_allowed_for_a_driver_within_the_vpc(run, aws, private, monkeypatch):
     # As the kernel answers on a computer that has an address there.
-    monkeypatch.setattr("bigmachine.system._driver_address.source_address", lambda host: f"{host}7")
+    monkeypatch.setattr(
+        "bigmachine.system.cloud._driver_address.source_address", lambda host: f"{host}7"
+    )
     assert accepted(run, subnets=[private.id]) == {private.id}
 
 

@@ -16,8 +16,8 @@ from tests.support.gcp.fixtures import served_gce as served_gce
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test is about how long Google makes us wait, and nobody else uses this project."""
-    monkeypatch.setattr("bigmachine.cloud._backoff._FIRST_DELAY", 0.02)
-    monkeypatch.setattr("bigmachine.cloud._backoff._FIRST_POLL", 0.02)
+    monkeypatch.setattr("bigmachine.cloud.requests._backoff._FIRST_DELAY", 0.02)
+    monkeypatch.setattr("bigmachine.cloud.requests._backoff._FIRST_POLL", 0.02)
     monkeypatch.setattr("bigmachine_gcp.api._api._READ_RATE", 1000.0)
     monkeypatch.setattr("bigmachine_gcp.api._api._WRITE_RATE", 1000.0)
 

@@ -129,7 +129,7 @@ def test_cancelled_change_of_unknown_outcome_is_still_repeated(gce, use):
 
 
 def test_cancelled_change_is_repeated_for_a_limited_time(gce, use, monkeypatch):
-    monkeypatch.setattr("bigmachine.cloud._retries._CANCELLED_SECONDS", 0.0)
+    monkeypatch.setattr("bigmachine.cloud.requests._retries._CANCELLED_SECONDS", 0.0)
 
     async def test(api):
         gce.lose_answer("firewalls.insert", times=9)

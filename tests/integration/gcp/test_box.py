@@ -228,7 +228,9 @@ def test_machine_listens_at_privileged_port_and_lets_log_in(gce_box, gce):
 def test_machine_stays_if_its_driver_is_let_in_at_another_address(gce_box, gce, monkeypatch):
     timings = {"keepalive_period": 5.0, "keepalive_timeout": 90.0, "rpc_timeout": 5.0}
     with monkeypatch.context() as elsewhere:
-        elsewhere.setattr("bigmachine.system._driver_address.source_address", lambda _: "192.0.2.1")
+        elsewhere.setattr(
+            "bigmachine.system.cloud._driver_address.source_address", lambda _: "192.0.2.1"
+        )
         with bm.Session("gcp", **timings) as session:
             [machine] = start(session)
             name = _name_of(gce, machine)

@@ -316,7 +316,7 @@ def test_deleted_key_of_a_service_account_is_told(gce):
 def test_wrong_clock_is_told(gce, monkeypatch, ahead, says):
     gce.oauth.is_key_deleted = True  # to Google, its tokens are as invalid
     clock = types.SimpleNamespace(time=lambda: time.time() + ahead)
-    monkeypatch.setattr("bigmachine.cloud._clock_skew.time", clock)
+    monkeypatch.setattr("bigmachine.cloud.errors._clock_skew.time", clock)
     with pytest.raises(GcpError) as caught:
         opened(gce)
     text = str(explain(caught.value))

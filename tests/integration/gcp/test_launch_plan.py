@@ -130,7 +130,7 @@ def test_driver_is_let_in_as_the_options_say(run, gce, options, allow):
 
 def test_driver_in_the_network_is_let_in_by_its_own_address(run, gce, monkeypatch):
     monkeypatch.setattr(
-        "bigmachine.system._driver_address.source_address", lambda host: "10.128.0.77"
+        "bigmachine.system.cloud._driver_address.source_address", lambda host: "10.128.0.77"
     )
     gce.routes.without_internet.add("default")
     assert plan(run, allow=(), public_address=False).allow == ("10.128.0.77/32",)

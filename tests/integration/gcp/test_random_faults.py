@@ -57,7 +57,7 @@ def test_nothing_is_left_without_an_error_that_names_the_session(gce, seed, monk
 
     chance = random.Random(seed)
     gce.chance._random.seed(seed)
-    monkeypatch.setattr("bigmachine.cloud._launch._UNDO_TIMEOUT", 20.0)
+    monkeypatch.setattr("bigmachine.cloud.launch._launch._UNDO_TIMEOUT", 20.0)
     trio.run(main)  # the fixture fails if anything is left
 
 

@@ -14,8 +14,8 @@ import pytest
 import trio
 
 import bigmachine as bm
-from bigmachine.machine import _service_batch as service_batch
-from bigmachine.machine._supervisor_client import supervisor
+from bigmachine.machine.supervisor import _service_batch as service_batch
+from bigmachine.machine.supervisor._client import supervisor
 from tests.integration.local.test_shared_memory import VARIABLE
 
 pytestmark = pytest.mark.long

@@ -96,9 +96,9 @@ def aws(served: Aws, monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
     for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
         monkeypatch.setenv(name, os.devnull)
     # Nobody else uses this account, and no test is about how long AWS makes us wait.
-    monkeypatch.setattr("bigmachine.cloud._backoff._FIRST_DELAY", 0.02)
-    monkeypatch.setattr("bigmachine.cloud._backoff._FIRST_POLL", 0.02)
-    monkeypatch.setattr("bigmachine.cloud._launch._LISTED_SECONDS", 2.0)
+    monkeypatch.setattr("bigmachine.cloud.requests._backoff._FIRST_DELAY", 0.02)
+    monkeypatch.setattr("bigmachine.cloud.requests._backoff._FIRST_POLL", 0.02)
+    monkeypatch.setattr("bigmachine.cloud.launch._launch._LISTED_SECONDS", 2.0)
     monkeypatch.setattr(_api, "_READ_RATE", 1000.0)
     monkeypatch.setattr(_api, "_WRITE_RATE", 100.0)
     monkeypatch.setattr(_api, "_TAGS_RATE", 100.0)

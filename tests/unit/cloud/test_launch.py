@@ -230,7 +230,7 @@ def test_later_start_does_not_request_what_is_refused_to_the_account(
         first = await buy()
         assert len(first) == 2
         assert await buy() == (first[1:] if is_remembered else first)
-        monkeypatch.setattr("bigmachine.cloud._scope._REMEMBERED_SECONDS", 0.0)
+        monkeypatch.setattr("bigmachine.cloud.launch._scope._REMEMBERED_SECONDS", 0.0)
         assert await buy() == first
 
     run(test)

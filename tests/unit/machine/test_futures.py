@@ -18,7 +18,7 @@ import pytest
 import trio
 
 import bigmachine as bm
-from bigmachine.machine import _unasked_error
+from bigmachine.machine.calls import _unasked_error
 from bigmachine.testing import InProcessSystem
 from tests.support.waiting import until
 

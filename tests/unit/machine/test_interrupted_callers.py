@@ -14,8 +14,8 @@ import pytest
 import trio
 
 import bigmachine as bm
-from bigmachine.machine._future import LoopFuture
-from bigmachine.machine._yielding_future import YieldingFuture
+from bigmachine.machine.calls._future import LoopFuture
+from bigmachine.machine.calls._yielding_future import YieldingFuture
 from bigmachine.testing import InProcessSystem
 from tests.support.interruption import Interruption
 from tests.support.services import Echo

@@ -11,7 +11,7 @@ import pytest
 import trio
 
 import bigmachine as bm
-from bigmachine.machine._service_batch import ServiceBatch
+from bigmachine.machine.supervisor._service_batch import ServiceBatch
 from bigmachine.testing import InProcessOptions, InProcessSystem
 from tests.support.clocks import jumping_clock
 

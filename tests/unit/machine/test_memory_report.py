@@ -9,7 +9,7 @@ import pytest
 import trio
 
 import bigmachine as bm
-from bigmachine.machine import _memory_report
+from bigmachine.machine.supervisor import _memory_report
 from bigmachine.testing import InProcessSystem
 from bigmachine.testing.in_process._system import InProcessOptions
 from bigmachine.worker import _supervisor

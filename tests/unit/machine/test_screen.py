@@ -15,9 +15,9 @@ pytest.importorskip("termios")
 
 import termios
 
-from bigmachine.machine import _screen
-from bigmachine.machine._screen import screen
-from bigmachine.machine._stderr import StderrWriter
+from bigmachine.machine.output import _screen
+from bigmachine.machine.output._screen import screen
+from bigmachine.machine.output._stderr import StderrWriter
 from bigmachine.session._log_thread import off_the_loop
 from tests.support.terminals import Terminal, terminal_as_stderr
 

@@ -15,7 +15,7 @@ import pytest
 import trio
 
 import bigmachine as bm
-from bigmachine.machine import _service_batch as service_batch
+from bigmachine.machine.supervisor import _service_batch as service_batch
 from bigmachine.testing import InProcessOptions, InProcessSystem
 from tests.support.clocks import jumping_clock
 from tests.support.waiting import eventually, until

@@ -20,9 +20,9 @@ from bigmachine._values import LinePart
 from bigmachine.errors import sanitize
 from bigmachine.logs._kept import SessionLogs
 from bigmachine.logs._record_lines import record_line
-from bigmachine.machine import _pace, _stderr
 from bigmachine.machine._output import BootOutput, Output
-from bigmachine.machine._stderr import StderrWriter
+from bigmachine.machine.output import _pace, _stderr
+from bigmachine.machine.output._stderr import StderrWriter
 from tests.support.waiting import until
 
 Test = Callable[[StderrWriter], Any]

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import trio
 
-from bigmachine.machine import _supervisor_client
-from bigmachine.machine._supervisor_client import SupervisorClient
+from bigmachine.machine.supervisor import _client as _supervisor_client
+from bigmachine.machine.supervisor._client import SupervisorClient
 from bigmachine.services._names import method_names
 from bigmachine.worker._supervisor import Supervisor
 

@@ -19,7 +19,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from trio.testing import wait_all_tasks_blocked
 
 import bigmachine as bm
-from bigmachine.machine._spans import ReceivedSpans
+from bigmachine.machine.supervisor._spans import ReceivedSpans
 from bigmachine.otel import OpenTelemetry, _buffer
 from bigmachine.otel._buffer import SpanBuffer
 from bigmachine.otel._machine import CallSpan, MachineTracer

@@ -12,7 +12,7 @@ import pytest
 import trio
 
 import bigmachine as bm
-from bigmachine.machine._screen import screen
+from bigmachine.machine.output._screen import screen
 from bigmachine.progress import _display, _plain, _table
 from bigmachine.progress._start import Start
 from bigmachine.testing import InProcessSystem

@@ -17,8 +17,6 @@ import trio.testing
 
 from bigmachine.errors import BigmachineError, TransportError, UsageError
 from bigmachine.rpc import ConnectionLost, FrameConnection, dial, http_client
-from bigmachine.rpc._channel import Channel, StreamChannel
-from bigmachine.rpc._decoder import FrameDecoder
 from bigmachine.rpc._frames import (
     CHUNK_BYTES,
     INLINE_BYTES,
@@ -27,11 +25,13 @@ from bigmachine.rpc._frames import (
     control_frame,
     message_frame,
 )
-from bigmachine.rpc._outbox import Outbox
 from bigmachine.rpc._payload import dumps
-from bigmachine.rpc._tasks import TaskPool
+from bigmachine.rpc.loop._tasks import TaskPool
 from bigmachine.rpc.server._connection import ServingConnection
-from bigmachine.rpc.server._pools import Pools
+from bigmachine.rpc.server.pools._pools import Pools
+from bigmachine.rpc.transport._channel import Channel, StreamChannel
+from bigmachine.rpc.transport._decoder import FrameDecoder
+from bigmachine.rpc.transport._outbox import Outbox
 from tests.support.memory_limit import memory_limit
 from tests.support.waiting import eventually
 from tests.unit.rpc.wires import (

@@ -17,8 +17,8 @@ import pytest
 import trio
 import trio.testing
 
-from bigmachine.rpc._channel import Channel, StreamChannel
-from bigmachine.rpc._tls import TlsChannel
+from bigmachine.rpc.transport._channel import Channel, StreamChannel
+from bigmachine.rpc.transport._tls import TlsChannel
 from tests.unit.rpc.wires import DRIVER, MACHINE, run
 
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import pytest
 
 from bigmachine.rpc import dumps_whole
-from bigmachine.rpc._quiet_class import hooks_hidden, make_quiet_class
+from bigmachine.rpc.pickling._quiet_class import hooks_hidden, make_quiet_class
 from tests.unit.rpc.other_side import OtherSide
 
 SCRIPT = Path(__file__).with_name("script_classes.py")

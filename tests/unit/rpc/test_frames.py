@@ -13,7 +13,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bigmachine.errors import ProtocolError
-from bigmachine.rpc._decoder import FrameDecoder
 from bigmachine.rpc._frames import (
     CHUNK_BYTES,
     HEADER_BYTES,
@@ -27,6 +26,7 @@ from bigmachine.rpc._frames import (
     data_header,
     message_frame,
 )
+from bigmachine.rpc.transport._decoder import FrameDecoder
 from tests.support.memory_limit import memory_limit
 from tests.unit.rpc.wires import decoded
 

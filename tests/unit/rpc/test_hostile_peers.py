@@ -20,8 +20,6 @@ from hypothesis import strategies as st
 
 from bigmachine.errors import BigmachineError, UsageError
 from bigmachine.rpc import ConnectionLost, FrameConnection
-from bigmachine.rpc._channel import StreamChannel
-from bigmachine.rpc._decoder import FrameDecoder
 from bigmachine.rpc._frames import (
     KINDS,
     LAST_STREAM,
@@ -35,13 +33,15 @@ from bigmachine.rpc._frames import (
     data_header,
     message_frame,
 )
-from bigmachine.rpc._outbox import MAX_SMALL_BYTES, MAX_UNSENT_BYTES
 from bigmachine.rpc._payload import dumps
 from bigmachine.rpc._streams import WINDOW_BYTES
-from bigmachine.rpc._tasks import TaskPool
+from bigmachine.rpc.loop._tasks import TaskPool
 from bigmachine.rpc.server import _connection as connection_module
 from bigmachine.rpc.server._connection import ServingConnection
-from bigmachine.rpc.server._pools import Pools
+from bigmachine.rpc.server.pools._pools import Pools
+from bigmachine.rpc.transport._channel import StreamChannel
+from bigmachine.rpc.transport._decoder import FrameDecoder
+from bigmachine.rpc.transport._outbox import MAX_SMALL_BYTES, MAX_UNSENT_BYTES
 from tests.support.waiting import eventually, until
 from tests.unit.rpc.wires import Wire, decoded, memory, run, services, thread_pool
 

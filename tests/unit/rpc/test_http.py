@@ -31,8 +31,8 @@ from bigmachine.rpc import (
     dump_service,
     http_client,
 )
-from bigmachine.rpc._channel import StreamChannel
 from bigmachine.rpc._protocol import PROTOCOL, STATUS_RAISED
+from bigmachine.rpc.transport._channel import StreamChannel
 from bigmachine.services._decorators import parallel
 from tests.support.memory_limit import memory_limit
 from tests.support.waiting import eventually

@@ -21,8 +21,8 @@ from tests.unit.rpc.wires import memory_switch, run, tls
 if sys.platform != "linux":
     pytest.skip("only Linux has memfds", allow_module_level=True)
 
-from bigmachine.rpc import _memory_socket as memory_socket_module
-from bigmachine.rpc._memory import files_of
+from bigmachine.rpc.memory import _socket as memory_socket_module
+from bigmachine.rpc.memory._mapping import files_of
 
 MIB = 1 << 20
 SIZES = (3 * MIB, 1 * MIB, 2 * MIB, 1000)

@@ -22,10 +22,10 @@ from outcome import Error
 import bigmachine as bm
 from bigmachine.errors import UsageError
 from bigmachine.rpc import dump_service
-from bigmachine.rpc._tasks import TaskPool
 from bigmachine.rpc.client._pickled_call import PickledCall, pickle_call
+from bigmachine.rpc.loop._tasks import TaskPool
 from bigmachine.rpc.server._registry import Services
-from bigmachine.rpc.server._result_in_loop import ResultInLoop
+from bigmachine.rpc.server.calls._result_in_loop import ResultInLoop
 from bigmachine.services._decorators import parallel
 from tests.support.waiting import eventually
 from tests.unit.rpc.test_lanes import client

@@ -22,16 +22,16 @@ from outcome import Error, Outcome, Value
 from bigmachine.errors import ProtocolError
 from bigmachine.rpc import ConnectionLost, FrameConnection, dial, http_client
 from bigmachine.rpc._frames import Kind
-from bigmachine.rpc._lane_channel import LaneChannel, keep_alive
 from bigmachine.rpc._payload import dumps
-from bigmachine.rpc._tls import TlsChannel
 from bigmachine.rpc.client._dial import _dial_lane
 from bigmachine.rpc.client._lane import Lane, LaneKind
 from bigmachine.rpc.client._lanes import Lanes
 from bigmachine.rpc.client._pickled_call import pickle_call
-from bigmachine.rpc.server._result_in_loop import ResultInLoop
-from bigmachine.rpc.server._served_lane import MAX_SERVED_LANES
 from bigmachine.rpc.server._server import Server
+from bigmachine.rpc.server.calls._result_in_loop import ResultInLoop
+from bigmachine.rpc.server.lanes._served_lane import MAX_SERVED_LANES
+from bigmachine.rpc.transport._lane_channel import LaneChannel, keep_alive
+from bigmachine.rpc.transport._tls import TlsChannel
 from tests.support.waiting import eventually
 from tests.unit.rpc.wires import DRIVER, MACHINE, call_over, run, serving
 

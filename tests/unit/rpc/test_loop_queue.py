@@ -11,7 +11,7 @@ import trio
 import trio.testing
 
 from bigmachine.rpc import LoopQueue
-from bigmachine.rpc._loop_queue import _CALLS_AT_ONCE
+from bigmachine.rpc.loop._queue import _CALLS_AT_ONCE
 
 MANY = 20 * _CALLS_AT_ONCE + 1  # more than a loop has rounds as it ends
 

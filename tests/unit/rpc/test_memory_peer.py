@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from bigmachine.rpc._memory_peer import memory_cgroup
+from bigmachine.rpc.memory._peer import memory_cgroup
 
 if sys.platform != "linux":
     pytest.skip("only Linux has cgroups", allow_module_level=True)
 
-from bigmachine.rpc._memory_peer import may_share_memory
+from bigmachine.rpc.memory._peer import may_share_memory
 
 
 @pytest.mark.parametrize(

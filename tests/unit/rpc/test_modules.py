@@ -114,7 +114,7 @@ LOADS_MANY = """
 import importlib, sys
 for name in sys.argv[1:]:
     importlib.import_module(name)
-from bigmachine.rpc._modules import is_importable
+from bigmachine.rpc.pickling._modules import is_importable
 print([name for name in [*sys.modules] if not is_importable(name)])
 """
 

@@ -3,11 +3,11 @@
 import trio
 import trio.testing
 
-from bigmachine.rpc._channel import StreamChannel
-from bigmachine.rpc._decoder import FrameDecoder
 from bigmachine.rpc._frames import Buffer, Frame, Kind, control_frame
-from bigmachine.rpc._outbox import _BATCH_BYTES, _BATCH_FRAMES, Outbox
 from bigmachine.rpc._receive import _FRAMES_AT_ONCE, receive_frames
+from bigmachine.rpc.transport._channel import StreamChannel
+from bigmachine.rpc.transport._decoder import FrameDecoder
+from bigmachine.rpc.transport._outbox import _BATCH_BYTES, _BATCH_FRAMES, Outbox
 
 FRAME = control_frame(Kind.END, 1)
 

@@ -19,8 +19,6 @@ import numpy as np
 import pytest
 
 from bigmachine.errors import UsageError
-from bigmachine.rpc._allocation import copy_of
-from bigmachine.rpc._decoder import FrameDecoder
 from bigmachine.rpc._exceptions import CallError
 from bigmachine.rpc._frames import (
     INLINE_BYTES,
@@ -32,6 +30,8 @@ from bigmachine.rpc._frames import (
 from bigmachine.rpc._marshal import check_size, dump_arguments, dump_result, dump_service
 from bigmachine.rpc._payload import dumps, loads
 from bigmachine.rpc.client._uploads import is_file, is_stream
+from bigmachine.rpc.memory._allocation import copy_of
+from bigmachine.rpc.transport._decoder import FrameDecoder
 from tests.unit.rpc.wires import Open, decoded, run
 
 LARGE = 1 << 20

@@ -18,9 +18,9 @@ import trio.testing
 from bigmachine.errors import UsageError
 from bigmachine.rpc._exceptions import CallError
 from bigmachine.rpc._streams import WINDOW_BYTES
-from bigmachine.rpc._tasks import Job, TaskPool
-from bigmachine.rpc.server._thread_job import do_nothing
-from bigmachine.rpc.server._threads import MAX_DETACHED, ThreadPool
+from bigmachine.rpc.loop._tasks import Job, TaskPool
+from bigmachine.rpc.server.pools._thread_job import do_nothing
+from bigmachine.rpc.server.pools._threads import MAX_DETACHED, ThreadPool
 from bigmachine.services._decorators import concurrent
 from bigmachine.services._waiting import waiting
 from tests.support.waiting import eventually

@@ -26,7 +26,6 @@ from outcome import Error
 
 from bigmachine.errors import CallTimeout, ProtocolError, UsageError
 from bigmachine.rpc import LaneLost, dial, http_client
-from bigmachine.rpc import _memory_socket as memory_socket_module
 from bigmachine.rpc._frames import (
     SHARED_BYTES,
     Kind,
@@ -35,8 +34,9 @@ from bigmachine.rpc._frames import (
     data_header,
     message_frame,
 )
-from bigmachine.rpc._memory_switch import VARIABLE, environ, is_on
 from bigmachine.rpc.client._pickled_call import pickle_call
+from bigmachine.rpc.memory import _socket as memory_socket_module
+from bigmachine.rpc.memory._switch import VARIABLE, environ, is_on
 from tests.support.interruption import Interruption
 from tests.support.memory_limit import memory_limit
 from tests.support.waiting import eventually, until
@@ -46,14 +46,14 @@ from tests.unit.rpc.wires import DRIVER, MACHINE, Wire, call_over, memory_switch
 if sys.platform != "linux":
     pytest.skip("only Linux has memfds", allow_module_level=True)
 
-from bigmachine.rpc import _memory as memory_module
-from bigmachine.rpc._decoder import FrameDecoder
-from bigmachine.rpc._descriptors import Descriptors
-from bigmachine.rpc._memory import MemoryFile, files_of
-from bigmachine.rpc._memory_socket import MAX_FILES, MemorySocket
-from bigmachine.rpc._memory_write import write_shared
 from bigmachine.rpc.client._memory import connect_memory
+from bigmachine.rpc.memory import _mapping as memory_module
+from bigmachine.rpc.memory._descriptors import Descriptors
+from bigmachine.rpc.memory._mapping import MemoryFile, files_of
+from bigmachine.rpc.memory._socket import MAX_FILES, MemorySocket
+from bigmachine.rpc.memory._write import write_shared
 from bigmachine.rpc.server._memory_listener import MAX_NAMELESS, MemoryListener
+from bigmachine.rpc.transport._decoder import FrameDecoder
 
 MIB = 1 << 20
 STEP = 3 * MIB // 8 + 1  # of int64: no whole number of pages
@@ -742,7 +742,7 @@ def test_buffer_is_received_while_a_thread_that_receives_another_is_interrupted(
 SEALING_IN_VAIN = """
 import ctypes, platform, struct
 from bigmachine.rpc._frames import Payload
-from bigmachine.rpc._memory_write import write_shared
+from bigmachine.rpc.memory._write import write_shared
 
 fcntl, add_seals = {"x86_64": 72, "aarch64": 25}[platform.machine()], 1033
 program = b"".join(

@@ -3,7 +3,7 @@
 import trio
 from trio.testing import MockClock
 
-from bigmachine.rpc._silence import until_silent
+from bigmachine.rpc.loop._silence import until_silent
 
 TIMEOUT = 8.0
 

@@ -17,12 +17,12 @@ import trio
 
 from bigmachine.errors import BigmachineError, RemoteError, UsageError
 from bigmachine.rpc import ConnectionLost
-from bigmachine.rpc._channel import Channel
-from bigmachine.rpc._decoder import FrameDecoder
 from bigmachine.rpc._frames import HEADER
-from bigmachine.rpc._outbox import Outbox
 from bigmachine.rpc._payload import dumps
 from bigmachine.rpc._streams import WINDOW_BYTES, IncomingStream, OutgoingStream, item_cost
+from bigmachine.rpc.transport._channel import Channel
+from bigmachine.rpc.transport._decoder import FrameDecoder
+from bigmachine.rpc.transport._outbox import Outbox
 from tests.unit.rpc.wires import Open, decoded, memory, run
 
 ITEM = 1 << 18

@@ -19,8 +19,8 @@ from bigmachine.rpc._frames import Kind
 from bigmachine.rpc.client._lane import TaskLane
 from bigmachine.rpc.client._lanes import MAX_LANES, MAX_TASK_LANES
 from bigmachine.rpc.client._pickled_call import pickle_call
-from bigmachine.rpc.server._loop_lane import LoopLane
-from bigmachine.rpc.server._thread_lane import ThreadLane
+from bigmachine.rpc.server.lanes._loop_lane import LoopLane
+from bigmachine.rpc.server.lanes._thread_lane import ThreadLane
 from tests.support.sockets import LANE
 from tests.support.waiting import eventually
 from tests.unit.rpc.test_lanes import Client, client

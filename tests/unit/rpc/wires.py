@@ -15,14 +15,14 @@ import trio.testing
 
 from bigmachine._identity import Authority, Identity
 from bigmachine.rpc import Connection, FrameConnection, Server, Services, dial, http_client
-from bigmachine.rpc._channel import StreamChannel
-from bigmachine.rpc._decoder import FrameDecoder
 from bigmachine.rpc._frames import DEFAULT_LIMIT_BYTES, Frame
-from bigmachine.rpc._memory_switch import VARIABLE
-from bigmachine.rpc._tasks import TaskPool
+from bigmachine.rpc.loop._tasks import TaskPool
+from bigmachine.rpc.memory._switch import VARIABLE
 from bigmachine.rpc.server._connection import ServingConnection
-from bigmachine.rpc.server._pools import Pools
-from bigmachine.rpc.server._threads import ThreadPool
+from bigmachine.rpc.server.pools._pools import Pools
+from bigmachine.rpc.server.pools._threads import ThreadPool
+from bigmachine.rpc.transport._channel import StreamChannel
+from bigmachine.rpc.transport._decoder import FrameDecoder
 
 AUTHORITY = Authority("test.bigmachine")
 MACHINE = AUTHORITY.issue("m0")

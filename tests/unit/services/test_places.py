@@ -10,8 +10,8 @@ import pytest
 import trio
 
 import bigmachine as bm
-from bigmachine.rpc.server._place_watch import PlaceWatch
-from bigmachine.rpc.server._thread_job import do_nothing
+from bigmachine.rpc.server.pools._place_watch import PlaceWatch
+from bigmachine.rpc.server.pools._thread_job import do_nothing
 from bigmachine.services._waiting import waiting
 from bigmachine.testing import InProcessSystem
 from tests.support.waiting import eventually, until
@@ -189,7 +189,7 @@ def block():
 def test_cancelled_method_gives_its_place_to_next_call_and_is_named_in_log(
     block, caplog, monkeypatch
 ):
-    monkeypatch.setattr("bigmachine.rpc.server._threads.ABANDONED_SECONDS", 0.0)
+    monkeypatch.setattr("bigmachine.rpc.server.pools._threads.ABANDONED_SECONDS", 0.0)
     machine, _ = block
     future = machine.submit("Block.block")
     assert Block.started.acquire(timeout=LONG)
@@ -202,7 +202,7 @@ def test_cancelled_method_gives_its_place_to_next_call_and_is_named_in_log(
 
 
 def test_method_that_ends_soon_after_it_was_cancelled_is_not_named(block, caplog, monkeypatch):
-    monkeypatch.setattr("bigmachine.rpc.server._threads.ABANDONED_SECONDS", LONG)
+    monkeypatch.setattr("bigmachine.rpc.server.pools._threads.ABANDONED_SECONDS", LONG)
     machine, _ = block
     with machine.stream("Block.items") as items:
         assert next(items) == 0

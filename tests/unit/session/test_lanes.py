@@ -18,10 +18,10 @@ from typing import Any
 import pytest
 
 import bigmachine as bm
-from bigmachine.machine._handle_record import handle_record
 from bigmachine.machine._portal import Portal
-from bigmachine.rpc._lane_channel import LaneChannel
+from bigmachine.machine.output._handle_record import handle_record
 from bigmachine.rpc.client._lanes import Lanes
+from bigmachine.rpc.transport._lane_channel import LaneChannel
 from bigmachine.testing import InProcessOptions
 from tests.support.interruption import Interruption
 from tests.support.sockets import LANE, SocketSystem, Where, await_lane, has_lane

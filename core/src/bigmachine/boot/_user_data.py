@@ -9,7 +9,7 @@ import zlib
 from typing import TYPE_CHECKING, Literal
 
 from ..errors import UsageError
-from ..system._vm_options import PORT
+from ..system.cloud._vm_options import PORT
 from ._bundle import boot_program_source
 
 if TYPE_CHECKING:

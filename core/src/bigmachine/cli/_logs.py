@@ -44,7 +44,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the lines."""
-    from ..machine._text_streams import has_colors
+    from ..machine.output._text_streams import has_colors
 
     session = chosen_session(arguments.session)
     session.check_answers()
@@ -78,7 +78,7 @@ def _count(text: str) -> int:
 
 def _colored(line: str) -> str:
     """Return a line whose machine has the color that it has on the driver's terminal."""
-    from ..machine._stderr_entries import prefix
+    from ..machine.output._stderr_entries import prefix
 
     named = _NAMED.fullmatch(line)
     if named is None:

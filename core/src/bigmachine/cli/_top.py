@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _is_screen() -> bool:
-    from ..machine._text_streams import is_terminal
+    from ..machine.output._text_streams import is_terminal
 
     return is_terminal(sys.stdout)
 
@@ -80,7 +80,7 @@ class _Live:
     """The whole screen of the terminal, drawn again each second and at each key."""
 
     def __init__(self, session: RunningSession) -> None:
-        from ..machine._text_streams import has_colors
+        from ..machine.output._text_streams import has_colors
         from ._top_view import Look
 
         self._session = session

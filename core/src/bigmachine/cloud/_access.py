@@ -12,8 +12,8 @@ import trio
 
 from ..errors import BigmachineError
 from ..system import DriverAddresses, VmOptions, driver_addresses
-from ._errors import CloudError
 from ._machine_addresses import MachineAddresses
+from .errors._cloud_error import CloudError
 
 _FRESH_SECONDS = 60.0  # for which a driver is believed to be where it was
 

@@ -13,10 +13,10 @@ from .._values import Instance, Keepalive
 from ..errors import BigmachineError, IncompleteListError
 from ..system import Capability, System, VmOptions, check_options
 from ._access import Access
-from ._errors import CloudError
-from ._scope import Refusals
-from ._session_resources import SessionResources
+from .errors._cloud_error import CloudError
 from .guest import GuestError, GuestSetup
+from .launch._scope import Refusals
+from .resources._session_resources import SessionResources
 
 if TYPE_CHECKING:
     import httpx

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from types import BuiltinFunctionType
 from typing import Any
 
-from ..machine._screen import is_in_background, screen
+from ..machine.output._screen import is_in_background, screen
 from ._interrupt_key import INTERRUPT, typed_interrupts
 
 # Matches for a text in a line, from one column to another.

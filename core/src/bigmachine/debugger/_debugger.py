@@ -16,8 +16,8 @@ import trio
 
 from ..errors import NotSupportedError, UsageError, sanitize, sanitize_line
 from ..machine._link import follow
-from ..machine._supervisor_client import SupervisorClient, supervisor
 from ..machine._time_limits import TimeLimits
+from ..machine.supervisor._client import SupervisorClient, supervisor
 from ..rpc import Connection, ConnectionLost
 from ._console import Complete, Console, find_console, is_interactive, is_user_typing
 from ._protocol import Reply, Stop

@@ -26,12 +26,12 @@ from ..services._functions import hint_at_method
 from ..services._handle import Handle
 from ..services._stub import make_stub
 from ._async_stream import AsyncStream
-from ._call_options import CallOptions
-from ._calls import Calls, Method
 from ._controller import Controller
-from ._observed_call import ObservedCall
 from ._repr import machine_repr, machines_html
-from ._supervisor_client import SupervisorClient
+from .calls._calls import Calls, Method
+from .calls._observed_call import ObservedCall
+from .calls._options import CallOptions
+from .supervisor._client import SupervisorClient
 
 if TYPE_CHECKING:
     from ..profiling import Profile, ThreadDump

@@ -12,8 +12,8 @@ import trio
 from ..errors import UsageError
 from ..rpc import ConnectionLost, IncomingStream, PickledCall
 from ..services._handle import Handle
-from ._calls import Calls
-from ._observed_call import ObservedCall
+from .calls._calls import Calls
+from .calls._observed_call import ObservedCall
 
 
 class AsyncStream(Handle):

@@ -21,23 +21,23 @@ from ..process import FORKED
 from ..rpc import Connection, ConnectionLost, LaneLost
 from ..system import Capability, gives_notices
 from ..system._plugins import Plugins
-from ._activity import ActivityMonitor
 from ._ending import Ending
 from ._keepalive import KeepaliveMonitor
 from ._lifecycle import Lifecycle
 from ._link import REFUSED, Link, follow
 from ._log import MachineLog
-from ._log_levels import LogLevels
-from ._memory_report import MemoryReports
-from ._notices import ReceivedNotices
 from ._output import BootOutput, Output
-from ._service_batch import ServiceBatch
-from ._spans import ReceivedSpans
 from ._startup import Startup, progress_reporter
-from ._stderr import StderrWriter
 from ._submitted import Submitted
-from ._supervisor_client import supervisor
 from ._time_limits import Debugger, TimeLimits
+from .output._stderr import StderrWriter
+from .supervisor._activity import ActivityMonitor
+from .supervisor._client import supervisor
+from .supervisor._log_levels import LogLevels
+from .supervisor._memory_report import MemoryReports
+from .supervisor._notices import ReceivedNotices
+from .supervisor._service_batch import ServiceBatch
+from .supervisor._spans import ReceivedSpans
 
 if TYPE_CHECKING:
     import httpx

@@ -16,7 +16,7 @@ from ..rpc import Connection, dial
 from ..services._names import TEARDOWN_SECONDS
 from ..system._plugins import Plugins
 from ._log import MachineLog
-from ._supervisor_client import supervisor
+from .supervisor._client import supervisor
 
 if TYPE_CHECKING:
     import httpx

@@ -13,7 +13,7 @@ from .._repeated_event import RepeatedEvent
 from .._values import Diagnose, Keepalive, KeepaliveReply, Termination
 from ..errors import BigmachineError, ProtocolError, RpcError, StopReason, TransportError
 from ..rpc import Connection, ConnectionLost, ForeignPeer, dial
-from ._supervisor_client import supervisor
+from .supervisor._client import supervisor
 
 if TYPE_CHECKING:
     import httpx

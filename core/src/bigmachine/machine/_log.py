@@ -13,7 +13,7 @@ from .._values import LinePart
 from ..errors import BigmachineError
 from ..rpc import Connection
 from ._link import follow
-from ._supervisor_client import supervisor
+from .supervisor._client import supervisor
 
 _CATCH_UP_SECONDS = 2.0  # a machine that hangs, or can't be reached, doesn't answer
 _LINE_BYTES = 1 << 20  # longer lines come in parts: a machine may print without end

@@ -30,7 +30,7 @@ class LogLines:
 
 
 def _read_lines(reader: AsyncLogReader, run: Callable[..., Any]) -> Iterator[LogLine]:
-    from ._future import LoopEnded
+    from .calls._future import LoopEnded
 
     while True:
         try:

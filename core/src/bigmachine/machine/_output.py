@@ -15,7 +15,7 @@ from ..logs._kept import KeptLog, end_of_character
 from ..logs._record_lines import LINE_BYTES
 from ..system import Capability
 from ..system._plugins import Plugins
-from ._stderr import StderrWriter
+from .output._stderr import StderrWriter
 
 logger = logging.getLogger("bigmachine.boot")
 _machine_logger = logging.getLogger("bigmachine.machine")

@@ -16,9 +16,9 @@ from ..errors import UsageError
 from ..process import FORKED
 from ..rpc import LoopQueue, TaskPool
 from ..services._loading import thread_role
-from ._callbacks import CallbackThreads
-from ._future import LoopEnded, LoopFuture, TaskFuture
-from ._handle_record import check_not_handling
+from .calls._callbacks import CallbackThreads
+from .calls._future import LoopEnded, LoopFuture, TaskFuture
+from .output._handle_record import check_not_handling
 
 T = TypeVar("T")
 F = TypeVar("F", bound=LoopFuture[Any])

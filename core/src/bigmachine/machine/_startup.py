@@ -17,8 +17,8 @@ from ..errors import BigmachineError, BootError, RemoteError
 from ..rpc import Connection, ConnectionLost
 from ._link import Link
 from ._log import MachineLog
-from ._service_batch import ServiceBatch
-from ._supervisor_client import supervisor
+from .supervisor._client import supervisor
+from .supervisor._service_batch import ServiceBatch
 
 T = TypeVar("T")
 

@@ -25,7 +25,7 @@ from ..services._stub import make_stub
 from ..services._tracebacks import short_tracebacks
 from ._log_lines import LogLines
 from ._repr import machine_repr, machines_html
-from ._unfinished import UNTRIED, Unfinished
+from .calls._unfinished import UNTRIED, Unfinished
 
 if TYPE_CHECKING:
     from ..metrics import Variables
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from ..rpc import PickledCall
     from ._async import AsyncMachine
     from ._async_stream import AsyncStream
-    from ._calls import Calls, Method
-    from ._future import CallFuture
     from ._portal import Portal
+    from .calls._calls import Calls, Method
+    from .calls._future import CallFuture
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -251,8 +251,8 @@ class Machine(Handle):
         call: PickledCall,
         unfinished: Unfinished = UNTRIED,
     ) -> R:
-        from ._future import CallFuture, LoopEnded
-        from ._observed_call import ObservedCall
+        from .calls._future import CallFuture, LoopEnded
+        from .calls._observed_call import ObservedCall
 
         try:
             return begin(CallFuture(self._portal, self._calls, call, unfinished))
@@ -263,7 +263,7 @@ class Machine(Handle):
             raise error from None
 
     def _run(self, function: Callable[..., Awaitable[R]], *args: Any, **kwargs: Any) -> R:
-        from ._future import LoopEnded
+        from .calls._future import LoopEnded
 
         try:
             return self._portal.run(function, *args, **kwargs)

@@ -57,7 +57,7 @@ class MachineTracer:
 
 
 class CallSpan:
-    """The span of one call on its machine; see `rpc.server._call_span.CallSpan`."""
+    """The span of one call on its machine; see `rpc.server.pools._call_span.CallSpan`."""
 
     def __init__(self, span: Span, within: Context, tracer: MachineTracer) -> None:
         self._span = span

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import trio
 
-from ..machine._screen import terminal
+from ..machine.output._screen import terminal
 from ._notebook import NotebookView, in_notebook
 from ._plain import PlainView
 from ._start import Start

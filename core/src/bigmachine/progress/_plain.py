@@ -6,7 +6,7 @@ import math
 import sys
 from collections.abc import Sequence
 
-from ..machine._text_streams import write_text
+from ..machine.output._text_streams import write_text
 from ._start import Start
 
 FIRST_SECONDS = 5.0

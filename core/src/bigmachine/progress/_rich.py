@@ -10,7 +10,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from ..machine._screen import Terminal
+from ..machine.output._screen import Terminal
 from ._plain import title_parts
 from ._start import FAILED, PHASES, RUNNING, Row, Start
 

@@ -6,8 +6,8 @@ import sys
 import unicodedata
 from collections.abc import Callable, Sequence
 
-from ..machine._screen import Terminal, is_in_background, screen, terminal
-from ..machine._text_streams import has_colors
+from ..machine.output._screen import Terminal, is_in_background, screen, terminal
+from ..machine.output._text_streams import has_colors
 from ._plain import result_text, title_parts, write_line
 from ._start import FAILED, RUNNING, Start
 

@@ -18,17 +18,12 @@ from ._frames import Buffer as Buffer
 from ._frames import Payload as Payload
 from ._headers import dump_headers as dump_headers
 from ._headers import load_headers as load_headers
-from ._kept_payload import copied_payload as copied_payload
-from ._kept_payload import shared_payload as shared_payload
-from ._loop_queue import LoopQueue as LoopQueue
 from ._marshal import dump_service as dump_service
 from ._marshal import load_service as load_service
 from ._payload import dumps_whole as dumps_whole
 from ._pickled_service import PickledService as PickledService
-from ._silence import until_silent as until_silent
 from ._streams import IncomingStream as IncomingStream
 from ._streams import ThreadIterator as ThreadIterator
-from ._tasks import TaskPool as TaskPool
 from .client._body import AS_IT_IS as AS_IT_IS
 from .client._body import read_body as read_body
 from .client._connection import Connection as Connection
@@ -46,18 +41,23 @@ from .client._pickled_result import PickledResult as PickledResult
 from .client._pickled_result import loaded as loaded
 from .client._pickled_result import loaded_once as loaded_once
 from .client._post import PostConnection as PostConnection
+from .loop._queue import LoopQueue as LoopQueue
+from .loop._silence import until_silent as until_silent
+from .loop._tasks import TaskPool as TaskPool
+from .memory._kept_payload import copied_payload as copied_payload
+from .memory._kept_payload import shared_payload as shared_payload
 
 if TYPE_CHECKING:
     from .client._http import Connect as Connect
     from .client._http import MachineClient as MachineClient
     from .client._http import http_client as http_client
-    from .server._asyncio import explain_asyncio as explain_asyncio
     from .server._registry import Services as Services
-    from .server._running_method import method_of as method_of
-    from .server._running_method import running_method as running_method
     from .server._server import Server as Server
     from .server._server import open_listeners as open_listeners
-    from .server._threads import THREAD_ADVICE as THREAD_ADVICE
+    from .server.calls._asyncio import explain_asyncio as explain_asyncio
+    from .server.calls._running_method import method_of as method_of
+    from .server.calls._running_method import running_method as running_method
+    from .server.pools._threads import THREAD_ADVICE as THREAD_ADVICE
 
 # httpx takes 0.1 s to import, and a machine that calls no peer never needs it. No driver needs the
 # server, of 30 modules.
@@ -65,13 +65,13 @@ _LATE = {
     "Connect": ".client._http",
     "MachineClient": ".client._http",
     "http_client": ".client._http",
-    "explain_asyncio": ".server._asyncio",
-    "method_of": ".server._running_method",
-    "running_method": ".server._running_method",
+    "explain_asyncio": ".server.calls._asyncio",
+    "method_of": ".server.calls._running_method",
+    "running_method": ".server.calls._running_method",
     "Services": ".server._registry",
     "Server": ".server._server",
     "open_listeners": ".server._server",
-    "THREAD_ADVICE": ".server._threads",
+    "THREAD_ADVICE": ".server.pools._threads",
 }
 
 

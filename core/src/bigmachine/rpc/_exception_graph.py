@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ..errors import RemoteError
-from ._exception_state import exception_state, make_exception, set_exception_state
 from ._payload import USER_ERRORS, dumps_whole
 from ._signal_handlers import is_of_signal_handler
+from .pickling._exception_state import exception_state, make_exception, set_exception_state
 
 # A loop that retries in its own except clause makes a chain without end.
 _MAX_CHAINED = 100

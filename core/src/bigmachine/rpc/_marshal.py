@@ -14,12 +14,12 @@ from ..services._loading import loading
 from ..services._parallel import has_parallel_methods
 from ._exceptions import CallError
 from ._frames import Frame, Payload
-from ._memory_socket import MemorySocket
-from ._modules import is_being_imported
 from ._payload import USER_ERRORS, dumps, dumps_plain, is_plain, owned
 from ._pickled_service import PickledService
 from ._signal_handlers import is_of_signal_handler
 from ._unpicklable import Unpicklable
+from .memory._socket import MemorySocket
+from .pickling._modules import is_being_imported
 
 
 def dump_arguments(method: str, args: Sequence[object], kwargs: Mapping[str, object]) -> Payload:

@@ -6,10 +6,10 @@ import io
 import pickle
 from typing import Any
 
-from ._allocation import copy_of
 from ._frames import MAX_BUFFERS, SHARED_BYTES, Buffer, Frame, Payload
-from ._memory_socket import MemorySocket
-from ._pickler import Pickler
+from .memory._allocation import copy_of
+from .memory._socket import MemorySocket
+from .pickling._pickler import Pickler
 
 _PROTOCOL = 5  # the first with out-of-band buffers; in every Python we run on
 
@@ -82,7 +82,7 @@ def owned(payload: Payload, memory: MemorySocket | None = None) -> Payload:
     """
     copied = payload
     if memory is not None and payload.size >= SHARED_BYTES and memory.has_room:
-        from ._memory_write import write_shared
+        from .memory._write import write_shared
 
         copied = write_shared(payload)
     elif not payload.buffers and all(map(_is_immutable, payload.chunks)):

@@ -7,10 +7,10 @@ from time import perf_counter
 
 import trio
 
-from ._channel import Channel
-from ._decoder import FrameDecoder
 from ._frames import Frame
-from ._outbox import Outbox
+from .transport._channel import Channel
+from .transport._decoder import FrameDecoder
+from .transport._outbox import Outbox
 
 # A read brings 256 KiB at most, in 0.2 ms.
 _READS_PER_CHECKPOINT = 4

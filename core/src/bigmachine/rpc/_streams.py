@@ -19,9 +19,9 @@ import trio
 
 from ..errors import ProtocolError, UsageError
 from ._frames import Frame, Kind, Payload, control_frame
-from ._outbox import Outbox
 from ._payload import loads
-from ._turns import without_turn
+from .loop._turns import without_turn
+from .transport._outbox import Outbox
 
 WINDOW_BYTES = 4 << 20
 """How far a stream's sender may be ahead, in bytes: 40 MB/s on a link of 100 ms."""

@@ -14,8 +14,8 @@ from typing import Any
 from ..errors import UsageError
 from ..services._handle import Handle
 from ._exception_graph import type_name
-from ._exception_state import exception_state
 from ._payload import USER_ERRORS, dumps, is_plain
+from .pickling._exception_state import exception_state
 
 # Some objects refer to others without end, each made anew.
 _MAX_DEPTH = 50

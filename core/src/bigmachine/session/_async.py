@@ -31,7 +31,7 @@ from ..debugger._debugger import SessionDebugger
 from ..errors import BigmachineError, StopReason, UsageError
 from ..logs._kept import SessionLogs
 from ..machine._async import AsyncMachine
-from ..machine._stderr import StderrWriter
+from ..machine.output._stderr import StderrWriter
 from ..metrics import SessionVariables
 from ..process import FORKED, end_child, open_standard_descriptors
 from ..progress._observer import Progress

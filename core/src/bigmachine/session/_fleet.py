@@ -14,12 +14,12 @@ from ..boot._bootstrap import BootBatch
 from ..errors import RpcError, TransportError, UsageError
 from ..logs._kept import SessionLogs
 from ..machine._async import AsyncMachine
-from ..machine._call_options import seconds
 from ..machine._controller import Controller
 from ..machine._output import BootOutput
-from ..machine._service_batch import ServiceBatch
-from ..machine._stderr import StderrWriter
 from ..machine._time_limits import Debugger
+from ..machine.calls._options import seconds
+from ..machine.output._stderr import StderrWriter
+from ..machine.supervisor._service_batch import ServiceBatch
 from ..rpc import split_addr
 from ..system._plugins import Plugins
 from ._arguments import address_of

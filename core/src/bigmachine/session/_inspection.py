@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import trio
 
 from ..errors import UsageError
-from ..machine._ask import ask_all
-from ..machine._call_options import seconds as limit
+from ..machine.calls._options import seconds as limit
+from ._ask import ask_all
 
 if TYPE_CHECKING:
     from ..logs._kept import AsyncLogReader, SessionLogs

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 import trio
 
 from ..errors import sanitize
-from ..machine._handle_record import handle_record
+from ..machine.output._handle_record import handle_record
 
 _LOGGERS = ("boot", "environment", "machine", "plugins", "rpc", "session")
 _WAIT_SECONDS = 0.25  # for a record to be handled: usually that takes no time at all

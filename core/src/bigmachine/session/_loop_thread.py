@@ -13,8 +13,8 @@ import outcome
 import trio
 
 from ..errors import UsageError
-from ..machine._future import LoopEnded
 from ..machine._portal import Portal
+from ..machine.calls._future import LoopEnded
 from ..services._loading import mark_loop_thread
 
 

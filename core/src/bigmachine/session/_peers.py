@@ -87,7 +87,7 @@ class AsyncPeerSession(_PeerSession):
     def _new_fleet(self) -> Fleet:
         # Many services with a setup() call no peer, and an HTTP client takes long to import.
         from ..logs._kept import SessionLogs
-        from ..machine._stderr import StderrWriter
+        from ..machine.output._stderr import StderrWriter
         from ..system._plugins import Plugins
         from ._fleet import Fleet
 

@@ -18,13 +18,13 @@ from ..boot._shipment import Shipment
 from ..errors import BootError, StartError
 from ..logs._settings import LogSettings
 from ..machine._async import AsyncMachine
-from ..machine._service_batch import ServiceBatch
+from ..machine.supervisor._service_batch import ServiceBatch
 from ..process import allow_open_files
 from ..progress._observer import Progress
 from ..reaper._process import ReaperProcess
 from ..rpc import _kept_exceptions as kept
-from ..rpc import _memory_switch as memory_switch
 from ..rpc import open_files_of_lanes
+from ..rpc.memory import _switch as memory_switch
 from ..services._check import check_services
 from ..services._functions import interface_of
 from ..system._plugins import Plugins

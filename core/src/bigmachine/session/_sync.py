@@ -299,7 +299,7 @@ class _Opened(NamedTuple):
 
     def run(self, function: Callable[..., Awaitable[T]], *args: Any, **kwargs: Any) -> T:
         """Run a method of the session in its loop, and wait for it."""
-        from ..machine._future import LoopEnded
+        from ..machine.calls._future import LoopEnded
 
         try:
             return self.portal.run(function, *args, **kwargs)

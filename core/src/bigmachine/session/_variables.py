@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..errors import CallTimeout
-from ..machine._ask import ask_running, reason, starting
 from ..machine._async import AsyncMachine
-from ..machine._call_options import seconds
+from ..machine.calls._options import seconds
 from ..metrics import SessionVariables
 from ..metrics._process import driver_variables
+from ._ask import ask_running, reason, starting
 
 
 async def session_variables(

@@ -16,9 +16,9 @@ import trio
 
 from .._identity import Identity
 from ..rpc import FrameConnection, Server, Services, loaded_once, pickle_call
-from ..rpc._channel import Channel
 from ..rpc._protocol import PROTOCOL
-from ..rpc._tls import TlsChannel
+from ..rpc.transport._channel import Channel
+from ..rpc.transport._tls import TlsChannel
 
 _ROUNDS = 2  # a third one saves nothing
 _SECONDS = 1.0  # for each; it takes milliseconds

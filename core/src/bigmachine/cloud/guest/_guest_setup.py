@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Self
 
 import trio
 
-from .._metadata import MetadataError
 from ._commands import GuestError
 from ._files import File, check_size, read_files
+from ._metadata import MetadataError
 from ._public_keys import read_public_keys
 from ._units import UNITS_FOLDER, start_units
 

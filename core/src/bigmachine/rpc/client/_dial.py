@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 import trio
 
 from ...errors import ProtocolError, TransportError, UsageError
-from .._channel import Channel, StreamChannel
 from .._frames import DEFAULT_LIMIT_BYTES
 from .._protocol import (
     CONNECTION_HEADER,
@@ -23,7 +22,8 @@ from .._protocol import (
     MEMORY_HEADER,
     PROTOCOL,
 )
-from .._tls import TlsChannel
+from ..transport._channel import Channel, StreamChannel
+from ..transport._tls import TlsChannel
 from ._connection import Connection
 from ._frame_connection import FrameConnection
 from ._post import PostConnection

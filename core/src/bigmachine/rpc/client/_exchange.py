@@ -10,8 +10,8 @@ import h11
 import httpx
 import trio
 
-from .._channel import Channel
-from .._tls import TlsChannel
+from ..transport._channel import Channel
+from ..transport._tls import TlsChannel
 
 _READ_BYTES = 16 << 10  # a record of TLS
 

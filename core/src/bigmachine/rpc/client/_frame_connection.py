@@ -11,8 +11,6 @@ from outcome import Error, Outcome, Value
 from trio.lowlevel import Abort, current_task, reschedule, wait_task_rescheduled
 
 from ...errors import BigmachineError, ProtocolError, UsageError
-from .._channel import Channel
-from .._decoder import FrameDecoder
 from .._exceptions import load_exception
 from .._frames import (
     DEFAULT_LIMIT_BYTES,
@@ -22,10 +20,12 @@ from .._frames import (
     control_frame,
 )
 from .._marshal import check_size
-from .._outbox import Outbox
 from .._receive import receive_frames
 from .._streams import IncomingStream, OutgoingStream
-from .._turns import without_turn
+from ..loop._turns import without_turn
+from ..transport._channel import Channel
+from ..transport._decoder import FrameDecoder
+from ..transport._outbox import Outbox
 from ._connection import Connection
 from ._lanes import DialLane, Lanes
 from ._lost import ConnectionLost

@@ -15,8 +15,8 @@ import httpx
 import trio
 
 from ..._identity import Identity
-from .._channel import StreamChannel
-from .._tls import TlsChannel
+from ..transport._channel import StreamChannel
+from ..transport._tls import TlsChannel
 from ._exchange import Exchange, httpx_errors
 
 Connect = Callable[[str, int], Awaitable[trio.abc.Stream]]

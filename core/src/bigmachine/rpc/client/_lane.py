@@ -13,12 +13,12 @@ import trio
 from outcome import Error, Outcome, Value
 
 from ...errors import ProtocolError, UsageError
-from .._decoder import FrameDecoder
 from .._exceptions import load_exception
 from .._frames import INLINE_BYTES, LAST_STREAM, Frame, Kind, message_frame
-from .._lane_channel import LaneChannel, is_of_connection, keep_alive
 from .._marshal import load_result
-from .._tls import TlsChannel
+from ..transport._decoder import FrameDecoder
+from ..transport._lane_channel import LaneChannel, is_of_connection, keep_alive
+from ..transport._tls import TlsChannel
 from ._lost import LaneLost
 from ._pickled_call import PickledCall, encoded_name
 from ._pickled_result import PickledResult

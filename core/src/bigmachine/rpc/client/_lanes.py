@@ -20,7 +20,7 @@ import trio
 from outcome import Outcome
 
 from ...services._waiting import thread_state, waiting
-from .._tls import TlsChannel
+from ..transport._tls import TlsChannel
 from ._lane import AnyLane, Lane, LaneKind, TaskLane, ThreadLane, is_large
 from ._pickled_call import PickledCall
 

@@ -6,9 +6,9 @@ import re
 import socket
 
 from ...process import close_in_children
-from .._memory_peer import may_share_memory
-from .._memory_socket import MemorySocket, keeps_descriptors
-from .._memory_switch import is_on
+from ..memory._peer import may_share_memory
+from ..memory._socket import MemorySocket, keeps_descriptors
+from ..memory._switch import is_on
 
 _OFFER = re.compile(r"(bigmachine-[0-9a-f]{32}) ([0-9a-f]{32})")
 

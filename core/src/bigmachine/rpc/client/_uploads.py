@@ -16,7 +16,6 @@ from ...errors import UsageError
 from ...services._tracebacks import shorten_traceback
 from .._frames import MAX_UPLOADS, Kind, Payload, control_frame
 from .._marshal import unpicklable_result
-from .._outbox import Outbox
 from .._payload import dumps, is_plain
 from .._streams import (
     FILE_CHUNK_BYTES,
@@ -26,6 +25,7 @@ from .._streams import (
     closing,
     item_cost,
 )
+from ..transport._outbox import Outbox
 
 # What a thread reads at most before other threads and tasks have their turn.
 _READ_BYTES = 128 << 10

@@ -10,24 +10,24 @@ from collections.abc import Callable, Iterator
 import trio
 
 from ...errors import BigmachineError, ProtocolError, UsageError
-from .._channel import Channel
-from .._decoder import FrameDecoder
 from .._exceptions import CallError, dump_exception
 from .._frames import DEFAULT_LIMIT_BYTES, LAST_STREAM, Frame, Kind
-from .._outbox import Outbox
 from .._payload import loads
 from .._receive import receive_frames
-from .._silence import until_silent
 from .._streams import IncomingStream
-from .._tasks import Job
-from ._call import Call
-from ._connection_call import ConnectionCall
-from ._loop_lane import LoopLane
-from ._pools import Pools
+from ..loop._silence import until_silent
+from ..loop._tasks import Job
+from ..transport._channel import Channel
+from ..transport._decoder import FrameDecoder
+from ..transport._outbox import Outbox
 from ._registry import Services
-from ._served_lane import MAX_SERVED_LANES, ServedLane
-from ._thread_lane import ThreadLane
-from ._traced_call import TracedConnectionCall
+from .calls._call import Call
+from .calls._connection_call import ConnectionCall
+from .calls._traced_call import TracedConnectionCall
+from .lanes._loop_lane import LoopLane
+from .lanes._served_lane import MAX_SERVED_LANES, ServedLane
+from .lanes._thread_lane import ThreadLane
+from .pools._pools import Pools
 
 logger = logging.getLogger("bigmachine.rpc")
 

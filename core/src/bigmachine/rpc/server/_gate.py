@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 
 import trio
 
-from .._turns import turn
+from ..loop._turns import turn
 
 
 class Gate:

@@ -11,10 +11,10 @@ from typing import Any, Protocol
 from .._exceptions import CallError, dump_exception
 from .._frames import Payload
 from .._streams import LARGE_ITEM_BYTES, OutgoingStream, item_cost
-from ._pools import Pools
 from ._registry import Method
-from ._thread_job import ThreadJob, do_nothing
-from ._work import Work
+from .pools._pools import Pools
+from .pools._thread_job import ThreadJob, do_nothing
+from .pools._work import Work
 
 
 class GeneratorRun:

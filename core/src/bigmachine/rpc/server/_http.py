@@ -19,7 +19,6 @@ import h11
 import trio
 
 from ...errors import UsageError
-from .._channel import Channel
 from .._exceptions import CallError
 from .._marshal import no_memory
 from .._protocol import (
@@ -30,12 +29,13 @@ from .._protocol import (
     PROTOCOL,
     STATUS_RAISED,
 )
+from ..transport._channel import Channel
 from ._encodings import Encoding, JsonEncoding, PickleEncoding
-from ._pools import Pools
-from ._post import PostCall
 from ._registry import Services
-from ._served_lane import ServedLane
-from ._traced_call import TracedPostCall
+from .calls._post_call import PostCall
+from .calls._traced_call import TracedPostCall
+from .lanes._served_lane import ServedLane
+from .pools._pools import Pools
 
 HEAD_TIMEOUT = 60.0
 """How long the head of a request may take, from the end of the one before, in seconds."""

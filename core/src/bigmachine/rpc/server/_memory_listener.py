@@ -10,10 +10,10 @@ import socket
 import threading
 
 from ...process import close_in_children
-from .._memory_peer import may_share_memory
-from .._memory_socket import MemorySocket, keeps_descriptors
-from .._memory_switch import is_on
-from .._tls import TlsChannel, is_of_this_host
+from ..memory._peer import may_share_memory
+from ..memory._socket import MemorySocket, keeps_descriptors
+from ..memory._switch import is_on
+from ..transport._tls import TlsChannel, is_of_this_host
 
 MAX_NAMELESS = 64
 """The most callers that have connected and not said for which connection; the oldest is closed."""

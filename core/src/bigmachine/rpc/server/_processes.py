@@ -39,10 +39,10 @@ from .._frames import Frame, Kind, Payload
 from .._marshal import dump_result, load_arguments
 from .._pickled_service import PickledService
 from ._option_hint import hint_at_options
-from ._process_messages import receive_message, send_message
-from ._process_profiles import answer_machine, ask_process
-from ._process_reports import REPORT, ProcessReports, absorb_report
-from ._process_traces import SPANS, ProcessTracing, call_head, spans_payload, split_head
+from .processes._messages import receive_message, send_message
+from .processes._profiles import answer_machine, ask_process
+from .processes._reports import REPORT, ProcessReports, absorb_report
+from .processes._traces import SPANS, ProcessTracing, call_head, spans_payload, split_head
 
 if TYPE_CHECKING:
     from ...profiling import Profile

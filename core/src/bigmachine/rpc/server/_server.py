@@ -25,23 +25,23 @@ from ...errors import ProtocolError, UsageError
 from ...metrics import Metric
 from ...metrics._calls import call_metrics
 from ...process import close_in_children
-from .._channel import Channel, StreamChannel
 from .._frames import DEFAULT_LIMIT_BYTES
 from .._protocol import LOOP_LANE
-from .._tasks import Function, TaskPool
-from .._tls import TlsChannel
+from ..loop._tasks import Function, TaskPool
+from ..transport._channel import Channel, StreamChannel
+from ..transport._tls import TlsChannel
 from ._admission import Admission, AdmittingListener
-from ._call_ledger import LedgerCall
-from ._call_span import Trace
 from ._connection import SILENCE_TIMEOUT, ServingConnection
 from ._http import HttpConnection
 from ._memory_listener import MemoryListener
-from ._place_watch import PlaceWatch
-from ._pools import Pools
 from ._registry import Services
-from ._served_lane import ServedLane
-from ._threads import ThreadPool
 from ._traffic import Traffic
+from .lanes._served_lane import ServedLane
+from .pools._call_ledger import LedgerCall
+from .pools._call_span import Trace
+from .pools._place_watch import PlaceWatch
+from .pools._pools import Pools
+from .pools._threads import ThreadPool
 
 T = TypeVar("T")
 

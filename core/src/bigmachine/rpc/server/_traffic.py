@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from ...metrics import Metric
 from ...metrics._variables import measured
-from .._channel import Channel
+from ..transport._channel import Channel
 
 
 class Traffic:
