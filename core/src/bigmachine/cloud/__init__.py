@@ -1,5 +1,9 @@
 """For authors of cloud backends: what every cloud needs, and no backend should write again.
 
+`_system` has the hooks that are the same on all clouds; by `_access` the driver is let in to its
+machines, at `_machine_addresses`. Below: `launch/`, `resources/`, `requests/`, `errors/`, and for
+the machine itself `guest/`. The options of clouds are in `bigmachine.system`.
+
 Importing it imports trio, so a backend's module that is imported first imports it late.
 """
 

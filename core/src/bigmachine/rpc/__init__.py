@@ -2,13 +2,16 @@
 
 The way of a call: `client/_pickled_call` takes the streams out of its arguments
 (`client/_uploads`) and pickles the rest (`_marshal`, `_payload`), at once; a
-`client/_frame_connection` posts the frame (`_frames`, `_outbox`, `_channel`). On the machine,
-the frame is decoded (`_receive`, `_decoder`), `server/_connection` makes it a
-`server/_connection_call`, and `server/_call` runs the method. The result comes back by the same
-files. Most calls of ``def`` methods, and of threads, take a lane, if one is free: `client/_lanes`,
-`client/_lane`, `server/_served_lane` and its kinds, `server/_lane_call`. Without an upgrade to
-frames, a call is a request: `client/_post`, `server/_http`, `server/_post`. Neither end imports
-the other.
+`client/_frame_connection` posts the frame (`_frames`, `transport/_outbox`, `transport/_channel`).
+On the machine, the frame is decoded (`_receive`, `transport/_decoder`), `server/_connection` makes
+it a `server/calls/_connection_call`, and `server/calls/_call` runs the method. The result comes
+back by the same files. Most calls of ``def`` methods, and of threads, take a lane, if one is free:
+`client/_lanes`, `client/_lane`, `server/lanes/`, `server/calls/_lane_call`. Without an upgrade to
+frames, a call is a request: `client/_post`, `server/_http`, `server/calls/_post_call`. Neither end
+imports the other.
+
+Below both ends: `transport/` brings frames to the other end, `memory/` has their large buffers, and
+`pickling/` says what is pickled otherwise than usual; `loop/` knows nothing of the wire.
 """
 
 import importlib

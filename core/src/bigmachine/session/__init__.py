@@ -7,7 +7,8 @@
   others by `_peers`.
 * What it watches: the cost (`_cost`), machines without work (`_idle`), machines that fall silent
   (`_silence`), and the sleep of the driver's computer (`_suspension`).
-* What it finds out of all machines: `_inspection`, `_variables`; a dump at Ctrl-\\: `_quit_signal`.
+* What it finds out of all machines: `_inspection`, `_variables`, both by `_ask`; a dump at Ctrl-\\:
+  `_quit_signal`.
 * What it logs: `_event_log`, in the thread of `_log_thread`. What machines print is shown in the
   cell of a notebook, or the test, that called: `_cells`. What it shows of itself: `_repr`.
 * Its end: `_closing`.
