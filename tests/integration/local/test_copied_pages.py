@@ -5,7 +5,9 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
+import resource
 import sys
+import tempfile
 
 import pytest
 import trio
@@ -80,6 +82,23 @@ def test_later_children_copy_at_once_what_the_first_one_has_copied() -> None:
     assert fork(copied, []) == WRITTEN
     assert fork(copied, [5]) == [5, *WRITTEN]
     assert fork(copied, []) == WRITTEN  # the first one is the example for all
+
+
+@at_once
+@pytest.mark.long
+@in_new_process
+def test_neither_names_of_files_nor_a_lack_of_descriptors_end_the_process() -> None:
+    copied = CopiedPages(start_seconds=0)
+    with tempfile.NamedTemporaryFile(suffix=b"\xff") as file:  # no UTF-8
+        file.write(b"1")
+        file.flush()
+        with mmap.mmap(file.fileno(), 0):
+            assert fork(copied, WRITTEN) == WRITTEN
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, most))
+    copied.in_child()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    assert fork(copied, []) == WRITTEN
 
 
 @pytest.mark.long

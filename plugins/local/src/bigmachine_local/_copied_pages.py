@@ -63,10 +63,11 @@ class CopiedPages:
     def in_child(self) -> None:
         """Copy the pages."""
         if self._syscall is not None and self._ranges:
-            pidfd = os.pidfd_open(os.getpid())
-            count = len(self._ranges) // _RANGE.size
-            self._syscall(_PROCESS_MADVISE, pidfd, self._ranges, count, _POPULATE_WRITE, 0)
-            os.close(pidfd)
+            with contextlib.suppress(OSError):  # such as a host with too many open files
+                pidfd = os.pidfd_open(os.getpid())
+                count = len(self._ranges) // _RANGE.size
+                self._syscall(_PROCESS_MADVISE, pidfd, self._ranges, count, _POPULATE_WRITE, 0)
+                os.close(pidfd)
 
 
 def _copied_by(child: int) -> bytes:
@@ -74,14 +75,14 @@ def _copied_by(child: int) -> bytes:
     page = os.sysconf("SC_PAGESIZE")
     ranges, pages = [], 0
     with (
-        open("/proc/self/maps") as maps,
+        open("/proc/self/maps", "rb") as maps,  # names of files may be no UTF-8
         open(f"/proc/{child}/pagemap", "rb", buffering=0) as pagemap,
     ):
         for line in maps.readlines():  # before this process maps memory for itself
             bounds, access, *_ = line.split(maxsplit=2)
-            if access != "rw-p":
+            if access != b"rw-p":
                 continue
-            begin, end = (int(bound, 16) // page for bound in bounds.split("-"))
+            begin, end = (int(bound, 16) // page for bound in bounds.split(b"-"))
             pages += end - begin
             pagemap.seek(begin * _ENTRY_BYTES)
             entries = pagemap.read((end - begin) * _ENTRY_BYTES)

@@ -111,18 +111,17 @@ def _serve(
         if "reap" in request:
             reply: dict[str, int | str] = {"status": descendants.reap(request["reap"])}
         else:
-            if request["authority"] != authority:  # the first one, or that of another session
-                authority = request["authority"]
-                prepare(authority.encode())
             try:
+                if request["authority"] != authority:  # the first one, or that of another session
+                    prepare(request["authority"].encode())
+                    authority = request["authority"]
                 pid = os.fork()
             except OSError as exc:
                 advice = _PROCESS_ADVICE if exc.errno == errno.EAGAIN else ""
                 reply = {"error": f"{exc}{advice}"}
             else:
                 if pid == 0:
-                    copied.in_child()
-                    _run_machine(entry, control, descriptors)
+                    _run_machine(entry, control, descriptors, copied)
                 if entry is not None:
                     copied.in_parent(pid)
                 descendants.machines.add(pid)
@@ -132,10 +131,13 @@ def _serve(
         control.send(json.dumps(reply).encode())
 
 
-def _run_machine(entry: Entry | None, control: socket.socket, descriptors: list[int]) -> NoReturn:
+def _run_machine(
+    entry: Entry | None, control: socket.socket, descriptors: list[int], copied: CopiedPages
+) -> NoReturn:
     """Run as a machine: in a new session, with no descriptor of the zygote open."""
     status = 1
     try:
+        copied.in_child()
         os.setsid()
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
