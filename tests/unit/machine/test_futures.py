@@ -32,6 +32,13 @@ class Empty(Exception):
         return 0
 
 
+class Doubtful(Exception):
+    """An exception of which nobody may ask whether it is true, as `traceback` does."""
+
+    def __bool__(self) -> bool:
+        raise LookupError("bool")
+
+
 class Work:
     def setup(self, session: bm.PeerSession) -> None:
         self.gates = collections.defaultdict(threading.Event)
@@ -48,6 +55,9 @@ class Work:
 
     def empty(self) -> None:
         raise Empty
+
+    def doubt(self) -> None:
+        raise Doubtful
 
     def fail(self) -> None:
         raise LookupError("not there")
@@ -120,7 +130,7 @@ def test_error_that_nobody_asks_for_is_logged_once_for_each_method(unknown, mach
     machine.submit("Work.fail")
     until(lambda: "nobody has asked for its outcome" in caplog.text)
     [record] = caplog.records
-    assert (record.name, record.levelno) == ("bigmachine", logging.WARNING)
+    assert (record.name, record.levelno) == ("bigmachine.machine", logging.WARNING)
     assert record.getMessage().startswith("Work.fail on m0, which was submitted, has failed")
     assert "LookupError: not there" in caplog.text
     futures = [machine.submit("Work.fail") for _ in range(3)]
@@ -145,6 +155,25 @@ def test_error_is_not_logged_if_anybody_has_asked_for_one_of_its_method(unknown,
     gc.collect()
     machine.call("Work.add", 1)
     assert caplog.records == []
+
+
+def test_handler_of_such_an_error_may_call_a_machine(unknown, machine, monkeypatch):
+    # As in users' programs: other tests have the loop wait for handlers, which wait for it here.
+    monkeypatch.setattr("bigmachine.session._log_thread._WAIT_SECONDS", 0.01)
+    handled = []
+
+    class Calling(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            handled.append((record.getMessage().partition(" ")[0], machine.call("Work.add", 1)))
+
+    logger, handler = logging.getLogger("bigmachine.machine"), Calling()
+    logger.addHandler(handler)
+    try:
+        for method in ("Work.fail", "Work.doubt"):
+            machine.submit(method)
+            until(lambda method=method: (method, 1) in handled)
+    finally:
+        logger.removeHandler(handler)
 
 
 # -- states --------------------------------------------------------------------

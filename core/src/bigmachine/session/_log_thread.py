@@ -122,6 +122,10 @@ def _sanitize(record: logging.LogRecord) -> None:
     if (clean := sanitize(message)) != message:
         record.msg, record.args = clean, None
     if record.exc_info and not record.exc_text:
-        text = logging.Formatter().formatException(record.exc_info)
+        try:
+            text = logging.Formatter().formatException(record.exc_info)
+        except Exception:  # one of a user's class, of which `traceback` asks whether it is true
+            record.exc_info, record.exc_text = None, "(its traceback can't be shown)"
+            return
         if (clean := sanitize(text)) != text:
             record.exc_info, record.exc_text = None, clean  # handlers print either

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-logger = logging.getLogger("bigmachine")
+logger = logging.getLogger("bigmachine.machine")  # of those that don't keep the loop waiting
 
 _known_methods: set[str] = set()
 """Methods of which somebody has seen an error, or read in the log of one, in this process."""
@@ -36,5 +36,6 @@ class UnaskedError:
                 "others may fail, too, and are not logged",
                 self._method,
                 self._machine,
-                exc_info=self._error,
+                # Not the error alone, of which logging asks whether it is true.
+                exc_info=(type(self._error), self._error, self._error.__traceback__),
             )
