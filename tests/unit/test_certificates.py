@@ -135,6 +135,12 @@ def test_server_trusts_its_own_authority_whatever_was_prepared(prepared: Authori
     run(main)
 
 
+def test_server_takes_no_ticket_of_a_machine_that_was_forked_with_the_same_keys() -> None:
+    prepare_server_context(AUTHORITY.certificate)
+    for _ in ("prepared", "not prepared"):
+        assert MACHINE.server_context().options & ssl.OP_NO_TICKET
+
+
 def signed_for(name: str, subject: Identity, key: Any) -> bytes:
     """A certificate for ``name`` with the key of ``subject``, signed by ``key``, as PEM."""
     from cryptography import x509

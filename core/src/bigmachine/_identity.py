@@ -179,8 +179,13 @@ class Identity:
 
     def server_context(self) -> ssl.SSLContext:
         """TLS 1.3 for the accepting end; the peer must show a certificate of the session."""
+        import ssl
+
         context = self._context(is_server=True)
         context.num_tickets = 0  # connections live long; tickets would only cost a write each
+        # Nor does it take any: machines that were forked after `prepare_server_context` have the
+        # same keys for tickets, so each could make one that says another peer has dialled.
+        context.options |= ssl.OP_NO_TICKET
         return context
 
     def client_context(self) -> ssl.SSLContext:
