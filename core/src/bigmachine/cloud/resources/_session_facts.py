@@ -10,7 +10,7 @@ from ...system import VmOptions
 from ...system.cloud._vm_options import PORT
 
 _OF_RESOURCES = ("session", "driver", "host", "started")
-_PORT_DIGITS = 5
+_LAST_PORT = "65535"
 
 
 def session_facts(
@@ -47,8 +47,8 @@ def machine_port(text: str) -> int:
 
     Other tools, and people, write what they like on resources, and one must not hide the others.
     """
-    is_port = text.isascii() and text.isdecimal() and len(text) <= _PORT_DIGITS
-    return int(text) if is_port else PORT
+    is_number = text.isascii() and text.isdecimal() and len(text) <= len(_LAST_PORT)
+    return int(text) if is_number and 0 < int(text) <= int(_LAST_PORT) else PORT
 
 
 def resource_details(
