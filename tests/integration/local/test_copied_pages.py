@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import mmap
 import os
 import resource
@@ -117,6 +118,17 @@ def test_child_that_has_ended_before_is_no_example() -> None:
     assert fork(copied, WRITTEN) == WRITTEN
     if can_copy_at_once():
         assert fork(copied, []) == WRITTEN
+
+
+@pytest.mark.parametrize("error", [errno.ENOSYS, errno.EPERM, errno.EMFILE])
+def test_child_that_can_open_no_pidfd_goes_on(error: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(pid: int) -> int:
+        raise OSError(error, os.strerror(error))
+
+    copied = CopiedPages(start_seconds=0)
+    assert fork(copied, WRITTEN) == WRITTEN
+    monkeypatch.setattr(os, "pidfd_open", refuse)
+    assert fork(copied, [5]) == [5]
 
 
 class System(lm.ScriptSystem):

@@ -63,7 +63,8 @@ class CopiedPages:
     def in_child(self) -> None:
         """Copy the pages."""
         if self._syscall is not None and self._ranges:
-            with contextlib.suppress(OSError):  # such as a host with too many open files
+            # Linux has no such descriptors before 5.3, and some sandboxes forbid them.
+            with contextlib.suppress(OSError, AttributeError):
                 pidfd = os.pidfd_open(os.getpid())
                 count = len(self._ranges) // _RANGE.size
                 self._syscall(_PROCESS_MADVISE, pidfd, self._ranges, count, _POPULATE_WRITE, 0)
@@ -75,7 +76,7 @@ def _copied_by(child: int) -> bytes:
     page = os.sysconf("SC_PAGESIZE")
     ranges, pages = [], 0
     with (
-        open("/proc/self/maps", "rb") as maps,  # names of files may be no UTF-8
+        open("/proc/self/maps", "rb") as maps,  # names of files have any encoding
         open(f"/proc/{child}/pagemap", "rb", buffering=0) as pagemap,
     ):
         for line in maps.readlines():  # before this process maps memory for itself
