@@ -61,12 +61,15 @@ def fork(copied: CopiedPages, pages: list[int]) -> list[int]:
     """Have a child copy, then write to ``pages``; return its own, once `copied` has looked."""
     (told, tell), (ended, end) = os.pipe(), os.pipe()
     if not (child := os.fork()):
-        os.close(end)
-        copied.in_child()
-        write(pages)
-        os.write(tell, bytes(own()))
-        os.read(ended, 1)
-        os._exit(0)
+        try:
+            os.close(end)
+            copied.in_child()
+            write(pages)
+            os.write(tell, bytes(own()))
+            os.read(ended, 1)
+        finally:
+            os._exit(0)
+    os.close(tell)
     found = [*os.read(told, 100)]
     copied.in_parent(child)
     copied.look()

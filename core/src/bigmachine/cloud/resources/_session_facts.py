@@ -10,7 +10,7 @@ from ...system import VmOptions
 from ...system.cloud._vm_options import PORT
 
 _OF_RESOURCES = ("session", "driver", "host", "started")
-_LAST_PORT = "65535"
+_PORT_DIGITS = 5
 
 
 def session_facts(
@@ -47,8 +47,9 @@ def machine_port(text: str) -> int:
 
     Other tools, and people, write what they like on resources, and one must not hide the others.
     """
-    is_number = text.isascii() and text.isdecimal() and len(text) <= len(_LAST_PORT)
-    return int(text) if is_number and 0 < int(text) <= int(_LAST_PORT) else PORT
+    is_port = text.isascii() and text.isdecimal() and len(text) <= _PORT_DIGITS
+    port = int(text) if is_port else 0
+    return port if 0 < port < 1 << 16 else PORT
 
 
 def resource_details(
