@@ -92,7 +92,6 @@ class LoopFuture(YieldingFuture[T]):
         elif type(outcome) is Error:
             error = outcome.error
             shorten_traceback(error)
-            self.note_failed(error)
         # The loop must not wait for a thread: one that a signal handler, or a __del__, has
         # interrupted while it holds this lock may wait for the loop.
         if self._condition.acquire(blocking=False):
@@ -102,9 +101,6 @@ class LoopFuture(YieldingFuture[T]):
                 self._condition.release()
         else:
             self._portal.run_in_thread(functools.partial(self.finish, result, error))
-
-    def note_failed(self, error: BaseException) -> None:
-        """Take note of what the work has raised, in the loop."""
 
     def _invoke_callbacks(self) -> None:
         """Do what is due before the user's callbacks run, then run these."""
@@ -273,7 +269,7 @@ class CallFuture(LoopFuture[Any]):
         super().resolve(outcome)
 
     def note_failed(self, error: BaseException) -> None:
-        if not isinstance(error, MachineError | LoopEnded) and not self.is_cancelled:
+        if not isinstance(error, MachineError | LoopEnded):
             self._unasked = UnaskedError(self._method, self._calls.machine, error)
 
     def note_asked(self) -> None:

@@ -61,6 +61,9 @@ class YieldingFuture(concurrent.futures.Future[T]):
             self.note_asked()
         return self._exception
 
+    def note_failed(self, error: BaseException) -> None:
+        """Take note of what the work has raised, before anybody can ask for it."""
+
     def note_asked(self) -> None:
         """Take note that somebody asks for what the work has raised."""
 
@@ -76,6 +79,8 @@ class YieldingFuture(concurrent.futures.Future[T]):
         with self._condition:
             if self._state in _DONE:
                 return False
+            if exception is not None:
+                self.note_failed(exception)
             self._result, self._exception = result, exception
             self._state = FINISHED
             for waiter in self._calls_of_wait or ():

@@ -1,9 +1,9 @@
 """Lanes: connections that carry one call at a time, whose caller reads the reply itself.
 
 At the machine, the thread that runs a ``def`` method reads its call (`server/lanes/_thread_lane`);
-``async def`` methods have lanes to the loop (`server/lanes/_loop_lane`), where their calls come from
-threads. A task calls them over the connection, which takes no longer, and less with several calls
-in flight. All lanes belong to a multiplexed connection, and end with it.
+``async def`` methods have lanes to the loop (`server/lanes/_loop_lane`), where their calls come
+from threads. A task calls them over the connection, which takes no longer, and less with several
+calls in flight. All lanes belong to a multiplexed connection, and end with it.
 """
 
 from __future__ import annotations

@@ -81,7 +81,7 @@ class GeneratorRun:
             self._job = self._start(self._close, at_once=True)
 
     def _step(self) -> Callable[[], None]:
-        """Compute items in a thread, until the window is full or another call needs the thread."""
+        """Compute items in a thread, until the window is full, or the loop or a call must go on."""
         method, room, outgoing = self._call.method, self._room, self._outgoing
         threads = self._pools.threads
         assert outgoing is not None
