@@ -44,7 +44,9 @@ class Screen:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()  # held for a moment, whatever others do meanwhile
+        # Held for a moment, whatever others do meanwhile. One thread may take it twice: what it
+        # frees here may write, too, such as a future whose error nobody has asked for.
+        self._lock = threading.RLock()
         self._terminal: Terminal | None = None  # on which there are lines
         self._drawing = ""
         self._others = 0  # that write
