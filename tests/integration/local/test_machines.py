@@ -71,7 +71,9 @@ ENDS = {
 }
 
 
-@both_ways
+@pytest.mark.parametrize(
+    "fork", [True, pytest.param(False, marks=pytest.mark.long)], ids=["fork", "spawn"]
+)
 def test_keepalive_failed_says_how_machine_ended(fork: bool) -> None:
     async def test(system: lm.ScriptSystem) -> None:
         for number, (script, detail) in enumerate(ENDS.items()):

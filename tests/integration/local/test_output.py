@@ -39,7 +39,11 @@ def close_stderr() -> None:
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("preexec", [None, close_stderr], ids=["nobody reads it", "it is closed"])
+@pytest.mark.parametrize(
+    "preexec",
+    [pytest.param(None, marks=pytest.mark.long), close_stderr],
+    ids=["nobody reads it", "it is closed"],
+)
 def test_program_ends_as_usual_whatever_its_stderr_is(preexec: Callable[[], None] | None):
     with subprocess.Popen(
         [sys.executable, "-c", PROGRAM],

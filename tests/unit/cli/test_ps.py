@@ -223,7 +223,7 @@ class NewerStatus:
     name: str = "old"
 
 
-@pytest.mark.parametrize("is_crowded", [False, True])
+@pytest.mark.parametrize("is_crowded", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_session_that_does_not_answer_is_named_soon(capsys, monkeypatch, is_crowded):
     monkeypatch.setattr(_found_here, "_ANSWER_SECONDS", 0.1)
     monkeypatch.setattr(_running, "ANSWER_SECONDS", 0.1)

@@ -293,7 +293,11 @@ def test_machine_that_does_not_answer_is_not_taken_for_idle(events):
 
 @pytest.mark.parametrize(
     ("where", "is_billed", "warnings"),
-    [("notebook", True, 2), ("notebook", False, 0), ("", True, 0)],
+    [
+        ("notebook", True, 2),
+        pytest.param("notebook", False, 0, marks=pytest.mark.long),
+        ("", True, 0),
+    ],
 )
 def test_only_a_notebooks_idle_session_that_costs_money_warns_each_hour(
     events, monkeypatch, caplog, where, is_billed, warnings
