@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 import pexpect
 import pytest
 
 from tests.docs.markdown import ROOT, snippets
+from tests.support.terminals import shop_on_terminal
 
 PAGE = ROOT / "docs/debugger.md"
 
@@ -19,23 +19,16 @@ def test_transcript_is_what_the_terminal_shows(tmp_path):
     found = snippets(PAGE)
     program = next(snippet.text for snippet in found if snippet.language == "python")
     transcript = next(snippet.text for snippet in found if snippet.language == "text")
-    (tmp_path / "shop.py").write_text(program)
-    terminal = pexpect.spawn(
-        sys.executable,
-        ["shop.py"],
-        cwd=tmp_path,
-        env={**os.environ, "TERM": "dumb", "CI": ""},
-        encoding="utf-8",
-        timeout=60,
-    )
     shown = ""
-    for line in transcript.splitlines():
-        if line.startswith("(Pdb "):
-            prompt, _, answer = line.partition(") ")
-            terminal.expect_exact(f"{prompt}) ")
-            shown += terminal.before + terminal.after
-            terminal.sendline(answer)
-    terminal.expect(pexpect.EOF)
+    environ = {"TERM": "dumb"}
+    with shop_on_terminal(tmp_path, program, environ=environ, encoding="utf-8") as terminal:
+        for line in transcript.splitlines():
+            if line.startswith("(Pdb "):
+                prompt, _, answer = line.partition(") ")
+                terminal.expect_exact(f"{prompt}) ")
+                shown += terminal.before + terminal.after
+                terminal.sendline(answer)
+        terminal.expect(pexpect.EOF)
     shown = (shown + terminal.before).replace(str(tmp_path.resolve()), "/home/me")
     lines = [line.rstrip() for line in shown.replace("\r", "").splitlines()]
     assert ["$ python shop.py", *lines] == transcript.splitlines()

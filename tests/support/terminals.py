@@ -9,7 +9,10 @@ import struct
 import sys
 import termios
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
+import pexpect
 import pyte
 import pytest
 
@@ -69,3 +72,22 @@ def terminal_as_stderr(*, rows: int = 24, columns: int = 80) -> Iterator[Termina
             patch.delenv(variable, raising=False)
         patch.setattr(sys, "stderr", it.stream)
         yield it
+
+
+@contextlib.contextmanager
+def shop_on_terminal(
+    folder: Path, program: str, *, environ: dict[str, str], **options: Any
+) -> Iterator[pexpect.spawn]:
+    """Run ``program`` as ``shop.py`` of ``folder``, on a terminal; it ends with the block."""
+    (folder / "shop.py").write_text(program)
+    with contextlib.closing(
+        pexpect.spawn(
+            sys.executable,
+            ["shop.py"],
+            cwd=folder,
+            env={**os.environ, "CI": "", **environ},
+            timeout=60,
+            **options,
+        )
+    ) as terminal:
+        yield terminal

@@ -19,6 +19,7 @@ import pexpect
 import pyte
 
 import bigmachine as bm
+from tests.support.terminals import shop_on_terminal
 from tests.support.typist import typist
 from tests.support.waiting import until
 
@@ -361,49 +362,47 @@ total: 3"""
 
 
 def test_prompt_has_completion_and_history_and_survives_other_output(tmp_path):
-    (tmp_path / "shop.py").write_text(PROGRAM)
-    terminal = pexpect.spawn(
-        sys.executable,
-        ["shop.py"],
-        cwd=tmp_path,
-        env={**os.environ, "TERM": "xterm", "CI": "", "INPUTRC": os.devnull},
-        timeout=60,
-        dimensions=(24, 200),
-    )
-    screen = pyte.Screen(200, 24)
-    parser = pyte.ByteStream(screen)
+    environ = {"TERM": "xterm", "INPUTRC": os.devnull}
+    size = (24, 200)
+    with shop_on_terminal(tmp_path, PROGRAM, environ=environ, dimensions=size) as terminal:
+        screen = pyte.Screen(200, 24)
+        parser = pyte.ByteStream(screen)
 
-    def read_to(text: str) -> None:
-        terminal.expect_exact(text)
-        parser.feed(terminal.before + terminal.after)
+        def read_to(text: str) -> None:
+            terminal.expect_exact(text)
+            parser.feed(terminal.before + terminal.after)
 
-    read_to("(Pdb m0) ")
-    terminal.send("subt")
-    read_to("subt")
-    (tmp_path / "ring").touch()
-    read_to("a line of another machine\r\n")
-    read_to("(Pdb m0) subt")
-    terminal.send("\t\r")
-    read_to("(Pdb m0) ")
-    terminal.send("\x1b[A\r")  # arrow up
-    read_to("(Pdb m0) ")
-    terminal.send("half a line\x03")
-    read_to("--KeyboardInterrupt--")
-    read_to("(Pdb m0) ")
-    terminal.send("c\r")
-    terminal.expect(pexpect.EOF)
-    parser.feed(terminal.before)
-    terminal.close()
-    assert terminal.exitstatus == 0
-    lines = [line.rstrip() for line in screen.display]
-    assert "\n".join(lines).rstrip().replace(f"{tmp_path.resolve()}/", "") == SCREEN
+        read_to("(Pdb m0) ")
+        terminal.send("subt")
+        read_to("subt")
+        (tmp_path / "ring").touch()
+        read_to("a line of another machine\r\n")
+        read_to("(Pdb m0) subt")
+        terminal.send("\t\r")
+        read_to("(Pdb m0) ")
+        terminal.send("\x1b[A\r")  # arrow up
+        read_to("(Pdb m0) ")
+        terminal.send("half a line\x03")
+        read_to("--KeyboardInterrupt--")
+        read_to("(Pdb m0) ")
+        terminal.send("c\r")
+        terminal.expect(pexpect.EOF)
+        parser.feed(terminal.before)
+        terminal.close()
+        assert terminal.exitstatus == 0
+        lines = [line.rstrip() for line in screen.display]
+        assert "\n".join(lines).rstrip().replace(f"{tmp_path.resolve()}/", "") == SCREEN
 
 
 OWN_PDB = """
+import pathlib
+import time
 import bigmachine as bm
 
 class Shop:
     def total(self, prices):
+        while not pathlib.Path("open").exists():
+            time.sleep(0.01)
         breakpoint()
         return sum(prices)
 
@@ -417,20 +416,18 @@ with bm.Session("local") as session:
 
 @pytest.mark.long
 def test_debugger_waits_while_pdb_of_the_driver_asks(tmp_path):
-    (tmp_path / "shop.py").write_text(OWN_PDB)
-    terminal = pexpect.spawn(
-        sys.executable, ["shop.py"], cwd=tmp_path, env={**os.environ, "CI": ""}, timeout=60
-    )
-    terminal.expect_exact("(Pdb) ")
-    terminal.expect_exact("m0: stopped at")
-    for _ in range(3):
-        terminal.sendline("p 6 * 7")
-        terminal.expect_exact("42\r\n(Pdb) ")
-    terminal.sendline("c")
-    terminal.expect_exact("(Pdb m0) ")
-    terminal.sendline("c")
-    terminal.expect_exact("total: 3")
-    terminal.expect(pexpect.EOF)
+    with shop_on_terminal(tmp_path, OWN_PDB, environ={}) as terminal:
+        terminal.expect_exact("(Pdb) ")
+        (tmp_path / "open").touch()
+        terminal.expect_exact("m0: stopped at")
+        for _ in range(3):
+            terminal.sendline("p 6 * 7")
+            terminal.expect_exact("42\r\n(Pdb) ")
+        terminal.sendline("c")
+        terminal.expect_exact("(Pdb m0) ")
+        terminal.sendline("c")
+        terminal.expect_exact("total: 3")
+        terminal.expect(pexpect.EOF)
 
 
 @pytest.mark.long
