@@ -15,7 +15,7 @@ from bigmachine_azure import AzureOptions
 from bigmachine_ec2 import Ec2Options
 from bigmachine_gcp import GcpOptions
 from bigmachine_local import LocalOptions
-from tests.docs.markdown import PAGES, ROOT, anchors, links, page_id, section
+from tests.docs.markdown import PAGES, ROOT, anchors, links, page_id, section, snippets
 
 BACKENDS = ROOT / "docs/backends.md"
 
@@ -101,3 +101,13 @@ def test_documented_kinds_of_frames_match_wire_protocol():
         re.findall(r"^\| (\d+) \| (\w+) \|", section(ROOT / "docs/wire.md", "Frames"), re.M)
     )
     assert {int(number): name for number, name in kinds.items()} == _frames.KINDS
+
+
+def test_each_of_the_two_first_commands_is_all_that_a_fresh_machine_needs() -> None:
+    [commands] = [s.text for s in snippets(ROOT / "README.md") if "pip install uv" in s.text]
+    begin = "$ pip install uv && "
+    run_by_ci = (ROOT / ".ci/run").read_text()
+    for command in commands.splitlines():
+        assert command.startswith(begin)
+        assert f" {command.removeprefix(begin)}" in run_by_ci
+    assert len(commands.splitlines()) == 2
