@@ -32,6 +32,11 @@ class CloudError(BigmachineError):
         return False
 
     @property
+    def is_unreachable(self) -> bool:
+        """Whether the provider could not be reached: the request was not sent."""
+        return False
+
+    @property
     def leaves_outcome_unknown(self) -> bool:
         """Whether this attempt alone may have been carried out."""
         return False
@@ -53,7 +58,7 @@ class CloudError(BigmachineError):
 
         One that is denied is denied again, also if the response to the first was lost.
         """
-        return self.is_throttled or self.leaves_outcome_unknown
+        return self.is_throttled or self.is_unreachable or self.leaves_outcome_unknown
 
     @property
     def is_capacity(self) -> bool:

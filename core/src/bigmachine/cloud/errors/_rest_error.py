@@ -49,8 +49,3 @@ class RestError(CloudError):
     def is_unreachable(self) -> bool:
         """Whether the provider could not be reached: the request was not sent."""
         return self.code in _UNREACHABLE
-
-    @property
-    def is_temporary(self) -> bool:
-        """Whether the same request may succeed a little later."""
-        return super().is_temporary or self.is_unreachable

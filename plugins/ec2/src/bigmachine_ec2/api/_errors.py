@@ -188,11 +188,6 @@ class AwsError(CloudError):
         return self.code in _UNKNOWN_OUTCOME
 
     @property
-    def is_temporary(self) -> bool:
-        """Whether the same request may succeed a little later."""
-        return super().is_temporary or self.is_unreachable
-
-    @property
     def is_capacity(self) -> bool:
         """Whether this zone has no such instance, and another zone may have one."""
         return self.code in _CAPACITY
