@@ -11,9 +11,9 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 
+from .._spelling import did_you_mean
 from ..errors import BigmachineError
 from ..process import open_standard_descriptors
-from ..services._names import did_you_mean
 from . import (
     _check,
     _completion,

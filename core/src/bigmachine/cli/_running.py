@@ -127,7 +127,7 @@ def add_session(parser: argparse.ArgumentParser) -> None:
 def chosen_session(name: str | None) -> RunningSession:
     """Return the session of this name, or the only one; raises `UsageError`."""
     from .._full_names import SESSION_SUFFIX
-    from ..services._names import did_you_mean
+    from .._spelling import did_you_mean
 
     sessions = running_sessions()
     names = ", ".join(session.name for session in sessions)

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from .._spelling import did_you_mean, one_of
 from ..errors import UsageError
-from ..services._names import did_you_mean, one_of
 
 # Tuples, because a profile of 500 machines has hundreds of thousands of them: they are compared,
 # hashed and sent several times faster than dataclasses.

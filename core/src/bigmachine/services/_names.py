@@ -11,10 +11,6 @@ import re
 from collections.abc import Mapping
 from types import FunctionType
 
-from .._spelling import close_match as close_match
-from .._spelling import close_matches as close_matches
-from .._spelling import did_you_mean as did_you_mean
-from .._spelling import one_of as one_of
 from ..errors import UsageError
 
 TEARDOWN_SECONDS = 10.0

@@ -7,10 +7,11 @@ import typing
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, TypeVar, cast
 
+from .._spelling import did_you_mean
 from ..errors import UsageError
 from ._functions import STUBBED
 from ._handle import Handle
-from ._names import check_service_name, did_you_mean, method_names
+from ._names import check_service_name, method_names
 from ._tracebacks import short_traceback
 
 T = TypeVar("T")

@@ -7,12 +7,12 @@ import os
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 
+from .._spelling import did_you_mean
 from .._switches import is_switched_on
 from .._values import EnvironmentOptions
 from ..debug._address import host_and_port
 from ..errors import UsageError
 from ..process import settable
-from ..services._names import did_you_mean
 
 DEFAULT_DEBUG_ADDRESS = "127.0.0.1:3333"
 

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from .._spelling import close_match
 from ..errors import PluginError, UnknownSystemError, UsageError
-from ..services._names import close_match
 from ._installation import install_command
 from ._options import resolve_options, warn_of_misspelt_variables
 from ._system import System

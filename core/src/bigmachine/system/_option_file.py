@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .._spelling import close_match, did_you_mean
 from ..errors import UsageError
-from ..services._names import close_match, did_you_mean
 
 logger = logging.getLogger("bigmachine.options")
 

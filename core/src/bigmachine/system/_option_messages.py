@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from ..services._names import close_matches, did_you_mean, one_of
+from .._spelling import close_matches, did_you_mean, one_of
 from ._option_types import convert, is_list, list_example, written_choices
 
 Write = Callable[[str, Any], str]  # Any: a value of an option

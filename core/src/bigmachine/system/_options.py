@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar, overload
 
+from .._spelling import close_match
 from .._values import EnvironmentOptions
 from ..errors import PluginError, UsageError
-from ..services._names import close_match
 from ._option_file import FILE, find_option_file
 from ._option_messages import (
     Write,

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from types import FunctionType, MethodType
 from typing import TYPE_CHECKING
 
+from .._spelling import close_match, did_you_mean
 from ..errors import PluginError
-from ..services._names import close_match, did_you_mean
 from ._hooks import HOOKS, OBSERVED, hook_arguments, is_async, label, overrides
 from ._system import Capability, System
 

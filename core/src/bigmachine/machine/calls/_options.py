@@ -9,8 +9,8 @@ import numbers
 from types import EllipsisType
 from typing import Any
 
+from ..._spelling import did_you_mean
 from ...errors import UsageError
-from ...services._names import did_you_mean
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

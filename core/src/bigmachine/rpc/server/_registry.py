@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import trio
 
+from ..._spelling import did_you_mean
 from ...errors import UsageError
 from ...metrics._calls import MethodCalls
 from ...services._decorators import is_concurrent, is_exclusive, runs_in_processes
-from ...services._names import check_service_name, did_you_mean, has_method, method_names
+from ...services._names import check_service_name, has_method, method_names
 from .._pickled_service import PickledService
 from ._gate import Gate
 from ._processes import ProcessPool
